@@ -1,0 +1,76 @@
+# Every target sets itself up in .venv and may be run twice. Paths are relative, so that a path with spaces is fine.
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin/python
+PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
+SDK2 := .venv-openai2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format sdk-test node-test bench clean
+
+help:
+	@echo "make run       install into .venv and serve the repository's channels.yaml on 127.0.0.1:8080"
+	@echo "make test      the whole test suite"
+	@echo "make lint      ruff, mypy --strict, import rules"
+	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
+	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
+	@echo "make bench     benchmarks/ beside their floors"
+	@echo "make clean     remove the environments"
+
+run: $(VENV)/.run
+	@$(BIN) -m proxy serve
+
+test: $(VENV)/.test
+	$(BIN) -m pytest -n 2 --dist loadscope $(ARGS)
+
+lint: $(VENV)/.test $(VENV)/.lint
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+	$(BIN) -m mypy
+	$(BIN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+format: $(VENV)/.lint
+	$(BIN) -m ruff check --fix .
+	$(BIN) -m ruff format .
+
+sdk-test: $(VENV)/.test $(SDK2)/.ready
+	REELGATE_SDK_PYTHON=$(SDK2)/bin/python $(BIN) -m pytest tests/sdk $(ARGS)
+
+node-test: $(VENV)/.test
+	@if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then \
+		npm install --silent --no-audit --no-fund --prefix tests/sdk/node && \
+		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk -k node $(ARGS); \
+	else echo "node-test: skipped, there is no Node here"; fi
+
+bench: $(VENV)/.test
+	$(BIN) -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(SDK2) tests/sdk/node/node_modules
+
+$(VENV)/.made:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
+		echo "Reelgate needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+		echo "Install it, or say where it is:  make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments: install its venv package (Debian: python3-venv)." >&2; exit 1; }
+	@echo "Setting up .venv …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml
+	@$(PIP) -e ".[media]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	@$(PIP) -e ".[media,test]"
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.lint: $(VENV)/.made pyproject.toml
+	@$(PIP) -e ".[lint]"
+	@touch $@
+
+$(SDK2)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(SDK2)
+	@$(SDK2)/bin/python -m pip install --quiet --disable-pip-version-check "openai>=2.54,<3"
+	@touch $@
