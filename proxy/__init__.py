@@ -1,0 +1,63 @@
+"""Reelgate: one OpenAI Videos API in front of every video model.
+
+What a plugin author imports; see docs/plugin-authors.md.
+"""
+
+from proxy.channel import Channel, Options
+from proxy.errors import (
+    AccountRefused,
+    ApiError,
+    InvalidRequest,
+    ModerationBlocked,
+    Outcome,
+    PluginError,
+    RateLimited,
+    Throttled,
+    UnsupportedOperation,
+    UpstreamError,
+    UpstreamGone,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from proxy.hookspecs import hookimpl
+from proxy.models import (
+    ABSENT,
+    Clip,
+    JobError,
+    Model,
+    Picture,
+    Reply,
+    Source,
+    UpstreamJob,
+    VideoRequest,
+)
+
+__all__ = [
+    "ABSENT",
+    "AccountRefused",
+    "ApiError",
+    "Channel",
+    "Clip",
+    "InvalidRequest",
+    "JobError",
+    "Model",
+    "ModerationBlocked",
+    "Options",
+    "Outcome",
+    "Picture",
+    "PluginError",
+    "RateLimited",
+    "Reply",
+    "Source",
+    "Throttled",
+    "UnsupportedOperation",
+    "UpstreamError",
+    "UpstreamGone",
+    "UpstreamJob",
+    "UpstreamRefused",
+    "UpstreamTimeout",
+    "UpstreamUnreachable",
+    "VideoRequest",
+    "hookimpl",
+]

@@ -1,0 +1,195 @@
+"""What a client asked for and what the store keeps; only the product's own rooms see it. All are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from proxy.models import Kind, Status, UpstreamJob
+
+# ---------------------------------------------------------------- what a client asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A picture or a video as the client gave it: exactly one of `path` (an uploaded part, spooled to our disk),
+    `data` (decoded from a data URI or base64), `url` and `file_id`. `param` is the field to blame."""
+
+    param: str
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+    url: str | None = None
+    file_id: str | None = None
+    filename: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A parsed and form-checked request for a video, in the client's words.
+
+    `seconds` and `size` are None where the client left them out; `size` is `WxH` or a ratio word. `metadata` is the
+    object as sent (None: not given); `extra` are the unknown top-level fields. `source_id` is the video to remix, edit
+    or extend; `video` an uploaded one. `fingerprint` is a SHA-256 over all of it, files by their content.
+    """
+
+    kind: Kind
+    prompt: str
+    fingerprint: bytes
+    model: str | None = None
+    seconds: int | None = None
+    size: str | None = None
+    images: tuple[Upload, ...] = ()
+    video: Upload | None = None
+    source_id: str | None = None
+    characters: tuple[str, ...] = ()
+    audio: bool | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key of a client: the tenant is whose videos it sees. The key itself is not kept, only its SHA-256."""
+
+    id: str
+    name: str
+    tenant: str
+    admin: bool = False
+    created_at: int = 0
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+
+# ---------------------------------------------------------------- what the store keeps
+
+Stage = Literal["waiting", "submitting", "unknown", "running", "ended", "refused", "deleted"]
+"""Where a video is in its life, finer than the public status:
+
+waiting     accepted and durable, not submitted yet                       public: queued
+submitting  an attempt is recorded; its request may be on the wire        public: queued
+unknown     the outcome of the attempt is not known; never resubmitted    public: queued
+running     the upstream has the job                                      public: queued or in_progress
+ended       completed or failed, final                                    public: completed or failed
+refused     a create whose client was told so at once: listed nowhere, its id answers 404
+deleted     by its owner: listed nowhere, its id answers 404
+"""
+STAGES: Final = Stage.__args__  # type: ignore[attr-defined]
+
+
+class StoredInput(msgspec.Struct, frozen=True, kw_only=True):
+    """An input file of a video that is not submitted yet: `file` names it in the data folder's `inputs/`."""
+
+    file: str
+    media_type: str
+    width: int = 0
+    height: int = 0
+    url: str | None = None
+    filename: str = ""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of the ask must survive a crash, so that a waiting video can be submitted and recovered."""
+
+    extension_seconds: int | None = None
+    images: tuple[StoredInput, ...] = ()
+    video: StoredInput | None = None
+    characters: tuple[str, ...] = ()
+    audio: bool | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    metadata: dict[str, Any] = {}
+    adjusted: str | None = None
+    reimagine: bool = False
+
+
+class Video(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the store, and all that is known of a video.
+
+    `id` is ours; `tenant` owns it; `channel` is the pin. `seconds` and `size` are what was ordered upstream. `metadata`
+    is the client's, as raw JSON. `job` is the last `UpstreamJob` (None before the upstream took it). `version` grows
+    with every change; the store refuses a change that was made from an older one.
+    """
+
+    id: str
+    tenant: str
+    key_id: str
+    kind: Kind = "create"
+    model: str
+    upstream_model: str
+    channel: str
+    stage: Stage = "waiting"
+    status: Status = "queued"
+    progress: int = 0
+    prompt: str
+    seconds: int
+    size: str
+    created_at: int
+    completed_at: int | None = None
+    expires_at: int | None = None
+    source_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    metadata: bytes | None = None
+    order: Order = Order()
+    job: UpstreamJob | None = None
+    attempt_id: str | None = None
+    fingerprint: bytes = b""
+    answered: bool = False
+    changed_at: float = 0.0
+    """Unix seconds of the last change of `stage`."""
+    submit_after: float = 0.0
+    """Unix seconds before which a waiting video is not submitted."""
+    version: int = 0
+
+    @property
+    def listed(self) -> bool:
+        """Whether its owner can see it."""
+        return self.stage not in ("refused", "deleted")
+
+    @property
+    def remixed_from_video_id(self) -> str | None:
+        return self.source_id if self.kind == "remix" else None
+
+
+AttemptState = Literal["recorded", "taken", "refused", "unknown", "absent"]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One submission to one upstream, recorded before it is sent. `note` is a sentence for the operator."""
+
+    id: str
+    video_id: str
+    channel: str
+    state: AttemptState = "recorded"
+    started_at: float
+    ended_at: float | None = None
+    upstream_id: str | None = None
+    note: str = ""
+
+
+class Character(msgspec.Struct, frozen=True, kw_only=True):
+    """A reusable character: `id` is ours, `upstream_id` the pinned channel's."""
+
+    id: str
+    tenant: str
+    channel: str
+    upstream_id: str
+    name: str
+    created_at: int
+
+
+class Idempotent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Idempotency-Key of an API key stands for. `answer` is the body first given, once it was given."""
+
+    key_id: str
+    idempotency_key: str
+    fingerprint: bytes
+    video_id: str
+    created_at: float
+    answer: bytes | None = None
