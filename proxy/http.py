@@ -1,0 +1,196 @@
+"""The process's outbound HTTP: a few shared sessions, and the guarded fetch of addresses that others chose."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Final
+from urllib.parse import urljoin
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+
+from proxy.guard import NOTHING, Allowance, GuardedConnector, UnusableUrl, check_url, same_origin
+from proxy.models import Clip, Picture
+
+FormValue = str | Picture | Clip
+Form = Mapping[str, FormValue] | Sequence[tuple[str, FormValue]]
+"""The fields of a multipart body; a list of pairs may repeat a name."""
+
+USER_AGENT: Final = "reelgate"
+MOST_REDIRECTS: Final = 3
+
+# Twice this much may wait in memory for each slow reader of a result.
+_READ_BUFFER: Final = 64 * 1024
+
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+
+
+class Flight:
+    """What is known about one call on the paid session: whether a connection was made, so that bytes may have left."""
+
+    __slots__ = ("connected",)
+
+    def __init__(self) -> None:
+        self.connected = False
+
+
+class Http:
+    """The sessions that all channels share: `await start()` before the first use, `await close()` at the end.
+
+    `calls` keeps connections to the channels' own upstreams alive; `paid` opens a new one for each request, so that a
+    stale connection cannot make a refusal look like an unknown outcome; `foreign` dials public addresses only.
+    `resolver` replaces the system's name resolution.
+    """
+
+    def __init__(self, *, resolver: AbstractResolver | None = None) -> None:
+        self._resolver = resolver
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def start(self) -> None:
+        """Make the sessions, on the running loop."""
+        # `limit=0`: the engine bounds what runs at once, and a call that waits for a place would look like a timeout.
+        traces = aiohttp.TraceConfig()
+        traces.on_connection_create_end.append(_connected)
+        connectors: dict[str, aiohttp.TCPConnector] = {
+            "calls": aiohttp.TCPConnector(limit=0, resolver=self._resolver),
+            "paid": aiohttp.TCPConnector(limit=0, resolver=self._resolver, force_close=True),
+            "foreign": GuardedConnector(limit=0, resolver=self._resolver),
+        }
+        self._sessions = {
+            name: aiohttp.ClientSession(
+                connector=connector,
+                # Upstream cookies of one channel have no business in the calls of another.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": USER_AGENT},
+                trust_env=False,
+                read_bufsize=_READ_BUFFER,
+                trace_configs=[traces] if name == "paid" else [],
+            )
+            for name, connector in connectors.items()
+        }
+
+    async def close(self) -> None:
+        """Close every connection. Calls that are under way fail."""
+        sessions, self._sessions = self._sessions, {}
+        await asyncio.gather(*(session.close() for session in sessions.values()))
+
+    @property
+    def calls(self) -> aiohttp.ClientSession:
+        return self._session("calls")
+
+    @property
+    def paid(self) -> aiohttp.ClientSession:
+        return self._session("paid")
+
+    @property
+    def foreign(self) -> aiohttp.ClientSession:
+        return self._session("foreign")
+
+    def _session(self, name: str) -> aiohttp.ClientSession:
+        try:
+            return self._sessions[name]
+        except KeyError:
+            raise RuntimeError("Http is not started, or already closed") from None
+
+    @asynccontextmanager
+    async def fetch(
+        self,
+        url: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        allowance: Allowance = NOTHING,
+        headers: Mapping[str, str] | None = None,
+        range: str | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET `url`, whose host must be public unless `allowance` permits it, and every redirect hop likewise.
+
+        `headers` go to the first origin only and are dropped for good once a redirect leaves it; `range` is the value
+        of a `Range` header and goes everywhere. Bodies are never decoded. `timeout.total` covers all hops together.
+        The answer may have any status that is no redirect. Raises `UnusableUrl` (`ForbiddenAddress` among them) for
+        the address itself, else aiohttp's own errors and `TimeoutError`.
+        """
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        # A coding would break Content-Length and Range, which count the bytes that are sent.
+        plain = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "identity"} | ({"Range": range} if range else {}))
+        sent = CIMultiDict(headers or {})
+        sent.update(plain)
+        target = check_url(url)
+        redirects = 0
+        while True:
+            session = self.calls if allowance.permits(target) else self.foreign
+            left = timeout.total and max(timeout.total - (clock() - started), 0.001)
+            async with session.get(
+                target,
+                headers=sent,
+                allow_redirects=False,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=left, connect=timeout.connect, sock_connect=timeout.sock_connect, sock_read=timeout.sock_read
+                ),
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    yield response
+                    return
+            redirects += 1
+            if redirects > MOST_REDIRECTS:
+                raise UnusableUrl(f"The URL redirects more than {MOST_REDIRECTS} times.")
+            following = check_url(_joined(str(target), location))
+            if not same_origin(following, target):
+                sent = plain
+            target = following
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise UnusableUrl("The URL redirects to an address that is malformed.") from None
+
+
+async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, params: Any) -> None:
+    context.trace_request_ctx.connected = True
+
+
+class TooLarge(Exception):
+    """A body with more bytes than its reader takes."""
+
+
+async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body of `response`, decoded; `TooLarge` when it has more than `most` bytes."""
+    if (response.content_length or 0) > most:
+        raise TooLarge
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) > most:
+            raise TooLarge
+    return bytes(chunks)
+
+
+@asynccontextmanager
+async def payload(json: Any, form: Form | None) -> AsyncIterator[io.BytesIO | aiohttp.FormData | None]:
+    """What aiohttp sends for `json`, or for `form` as multipart. Clips are read from their files piece by piece."""
+    if form is None:
+        # aiohttp writes a file piece by piece, but a long `bytes` in one go.
+        yield None if json is None else io.BytesIO(msgspec.json.encode(json))
+        return
+    fields = aiohttp.FormData(default_to_multipart=True)
+    async with AsyncExitStack() as stack:
+        for name, value in form.items() if isinstance(form, Mapping) else form:
+            if isinstance(value, str):
+                fields.add_field(name, value)
+            elif isinstance(value, Picture):
+                fields.add_field(name, io.BytesIO(value.data), content_type=value.media_type, filename=value.filename)
+            else:
+                file: BinaryIO = await asyncio.to_thread(value.path.open, "rb")
+                stack.push_async_callback(asyncio.to_thread, file.close)
+                fields.add_field(name, file, content_type=value.media_type, filename=value.filename)
+        yield fields
