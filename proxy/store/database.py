@@ -1,0 +1,224 @@
+"""The `Store`: all that Reelgate must not forget, in one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from proxy.errors import StoreError
+from proxy.records import Attempt, Character, Idempotent, Key, Video
+from proxy.store import attempts, characters, idempotency, keys, schema, settings, videos
+from proxy.store.connection import Connection, connect, create_file, find_file
+from proxy.store.errors import StaleVideo
+from proxy.store.recent import Recent
+from proxy.store.writer import MAX_BATCH, Writer
+
+T = TypeVar("T")
+
+CACHED_VIDEOS: Final = 50_000
+CACHED_BYTES: Final = 128 * 2**20
+IDEMPOTENCY_LIFE: Final = 24 * 3600.0
+"""Seconds for which an Idempotency-Key stands for its video."""
+
+
+class Store:
+    """Made by `open`. What it promises: when a method that writes has returned, its change survives a kill and a loss
+    of power; when it raised, nothing of it was kept.
+
+    Every method may raise `StoreBusy` (the disk is full, another process holds the lock), after which the store goes
+    on, and `Stopping` after `close`. Times are unix seconds and always the caller's.
+    """
+
+    def __init__(self, path: Path, writing: Connection, reading: Connection) -> None:
+        self.path: Final = path
+        self._writing = writing
+        self._reading = reading
+        self._writer = Writer(writing)
+        self._recent = Recent(CACHED_VIDEOS, CACHED_BYTES)
+
+    @classmethod
+    async def open(cls, path: Path, *, create: bool = True) -> Store:
+        """The store in the file `path`, with its schema brought up to date.
+
+        `StoreError`, in one sentence, when it cannot be written, is no SQLite file, is damaged, is another program's
+        or a newer Reelgate's, or with `create=False` is not there.
+        """
+        await asyncio.to_thread(create_file if create else find_file, path)
+        writing = await connect(path)
+        try:
+            await writing.run(partial(schema.migrate, path=path))
+            # Of its own, so that reads do not wait behind commits.
+            reading = await connect(path, query_only=True)
+        except BaseException as error:
+            await writing.close()
+            if isinstance(error, Exception) and not isinstance(error, StoreError):
+                raise StoreError(f"{path}: cannot use the store ({error})") from error
+            raise
+        return cls(path, writing, reading)
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file. Closing twice is fine."""
+        try:
+            await self._writer.close()
+        finally:
+            await self._reading.close()
+            await self._writing.close()
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._reading.run(function)
+
+    # ---------------------------------------------------------------- videos
+
+    async def accept(self, video: Video, attempt: Attempt | None = None, idempotent: Idempotent | None = None) -> None:
+        """Store a new video with its first attempt and its Idempotency-Key, in one commit.
+
+        `DuplicateKey` when the API key has used the Idempotency-Key already.
+        """
+
+        def operation(db: sqlite3.Connection) -> None:
+            videos.insert(db, video)
+            if attempt is not None:
+                attempts.save(db, attempt)
+            if idempotent is not None:
+                idempotency.insert(db, idempotent)
+
+        await self._writer.do(operation, lambda _: self._recent.put(video))
+
+    async def change(self, video: Video, *, attempt: Attempt | None = None, forget_idempotency: bool = False) -> Video:
+        """Store `video` over the row of its id and version, and record or update `attempt` with it.
+
+        Answers the video as it is stored, its version one higher; `StaleVideo` when the row is of another version or
+        not there. `tenant`, `key_id`, `kind`, `created_at`, `fingerprint` and `answered` stay what they are.
+        `forget_idempotency` frees the Idempotency-Keys that stand for the video.
+        """
+
+        def operation(db: sqlite3.Connection) -> Video:
+            changed = videos.update(db, video)
+            if attempt is not None:
+                attempts.save(db, attempt)
+            if forget_idempotency:
+                idempotency.forget(db, video.id)
+            return changed
+
+        try:
+            return await self._writer.do(operation, self._recent.put)
+        except StaleVideo:
+            self._forget_older(video)
+            raise
+
+    async def video(self, video_id: str) -> Video | None:
+        """The video, whatever its stage, as the file has it now."""
+        video = await self._read(partial(videos.find, video_id=video_id))
+        if video is not None:
+            self._recent.put(video)
+        return video
+
+    def cached(self, video_id: str) -> Video | None:
+        """The newest committed state of a video that was used lately; None says nothing about whether it exists."""
+        return self._recent.get(video_id)
+
+    async def videos(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> list[Video]:
+        """The next `limit` videos that `tenant` can see, behind the id `after`, which may be gone meanwhile."""
+        return await self._read(
+            partial(videos.page, tenant=tenant, after=after, limit=limit, newest_first=newest_first)
+        )
+
+    async def unfinished(self) -> list[Video]:
+        """All that are waiting, submitting, unknown or running, oldest first."""
+        return await self._read(videos.unfinished)
+
+    async def waiting(self) -> int:
+        """How many wait for their submission."""
+        return await self._read(videos.waiting)
+
+    async def resent(self, key_id: str, fingerprint: bytes, since: float) -> Video | None:
+        """The newest listed video of this API key with this fingerprint, made at or after `since`, whose answer was
+        not fully written."""
+        # In the queue, behind the marks that are not written yet.
+        return await self._writer.do(partial(videos.resent, key_id=key_id, fingerprint=fingerprint, since=since))
+
+    def mark_answered(self, video_id: str) -> None:
+        """Note that the answer to the create was fully written: written with the next commit, or soon. The video's
+        version stays."""
+        self._writer.later(partial(videos.mark_answered, video_id=video_id))
+        known = self._recent.get(video_id)
+        if known is not None and not known.answered:
+            self._recent.put(msgspec.structs.replace(known, answered=True))
+
+    async def pins(self) -> dict[str, int]:
+        """Channel name -> number of listed videos that are pinned to it."""
+        return await self._read(videos.pins)
+
+    async def attempts(self, video_id: str) -> list[Attempt]:
+        """The attempts of a video, oldest first."""
+        return await self._read(partial(attempts.of_video, video_id=video_id))
+
+    def _forget_older(self, video: Video) -> None:
+        known = self._recent.get(video.id)
+        if known is not None and known.version <= video.version:
+            self._recent.drop(video.id)
+
+    # ---------------------------------------------------------------- Idempotency-Keys
+
+    async def idempotent(self, key_id: str, idempotency_key: str) -> Idempotent | None:
+        """What the Idempotency-Key of this API key stands for."""
+        return await self._read(partial(idempotency.find, key_id=key_id, idempotency_key=idempotency_key))
+
+    async def save_answer(self, key_id: str, idempotency_key: str, answer: bytes) -> None:
+        """Keep the body that was first given, for replays; a later one changes nothing."""
+        await self._writer.do(
+            partial(idempotency.save_answer, key_id=key_id, idempotency_key=idempotency_key, answer=answer)
+        )
+
+    async def prune(self, now: float) -> None:
+        """Free the Idempotency-Keys that are older than a day."""
+        step = partial(idempotency.prune, before=now - IDEMPOTENCY_LIFE, limit=MAX_BATCH)
+        while await self._writer.do(step) == MAX_BATCH:
+            pass
+
+    # ---------------------------------------------------------------- characters
+
+    async def add_character(self, character: Character) -> None:
+        await self._writer.do(partial(characters.insert, character=character))
+
+    async def character(self, character_id: str) -> Character | None:
+        return await self._read(partial(characters.find, character_id=character_id))
+
+    # ---------------------------------------------------------------- API keys
+
+    async def add_key(self, key: Key, digest: bytes) -> None:
+        """Store a new API key by the SHA-256 of it."""
+        await self._writer.do(partial(keys.insert, key=key, digest=digest))
+
+    async def keys(self) -> list[Key]:
+        """All API keys, oldest first, the revoked ones too."""
+        return await self._read(keys.all_keys)
+
+    async def key_by_digest(self, digest: bytes) -> Key | None:
+        """The API key with this SHA-256, also a revoked one."""
+        return await self._read(partial(keys.by_digest, digest=digest))
+
+    async def revoke_key(self, name_or_id: str, now: int) -> Key | None:
+        """Revoke an API key and answer it as it is now; None when there is none of that name or id.
+
+        `AmbiguousKey` when several live keys have the name.
+        """
+        return await self._writer.do(partial(keys.revoke, name_or_id=name_or_id, now=now))
+
+    def touch_key(self, key_id: str, now: int) -> None:
+        """Note that an API key was used: written with the next commit, or soon."""
+        self._writer.later(partial(keys.touch, key_id=key_id, now=now))
+
+    # ---------------------------------------------------------------- facts of the installation
+
+    async def setting(self, name: str) -> str | None:
+        return await self._read(partial(settings.find, name=name))
+
+    async def set_setting(self, name: str, value: str) -> None:
+        await self._writer.do(partial(settings.save, name=name, value=value))

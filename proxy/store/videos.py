@@ -1,0 +1,168 @@
+"""SQL of the videos."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.models import UpstreamJob
+from proxy.records import Order, Video
+from proxy.store.errors import StaleVideo
+
+_SELECT: Final = """
+    SELECT id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
+           created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
+           fingerprint, changed_at, submit_after, version, answered, order_json, job_json
+    FROM videos
+"""
+_INSERT: Final = """
+    INSERT INTO videos (
+        id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
+        created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
+        fingerprint, changed_at, submit_after, version, answered, order_json, job_json
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_FIELDS: Final = (
+    *("id", "tenant", "key_id", "kind", "model", "upstream_model", "channel", "stage", "status", "progress", "prompt"),
+    *("seconds", "size", "created_at", "completed_at", "expires_at", "source_id", "error_code", "error_message"),
+    *("metadata", "attempt_id", "fingerprint", "changed_at", "submit_after", "version"),
+)
+"""The columns above, in their order, that are kept as they are; `answered`, `order_json` and `job_json` follow."""
+
+# `answered` is not among the columns: an older video in a caller's hands must not undo `mark_answered`.
+_UPDATE: Final = """
+    UPDATE videos
+    SET model = ?, upstream_model = ?, channel = ?, stage = ?, status = ?, progress = ?, prompt = ?, seconds = ?,
+        size = ?, completed_at = ?, expires_at = ?, source_id = ?, error_code = ?, error_message = ?, metadata = ?,
+        order_json = ?, job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, version = version + 1
+    WHERE id = ? AND version = ?
+    RETURNING version, answered
+"""
+_MARK_ANSWERED: Final = "UPDATE videos SET answered = 1 WHERE id = ? AND answered = 0"
+_FIND: Final = _SELECT + "WHERE id = ?"
+_OLDEST_FIRST: Final = (
+    _SELECT + "WHERE tenant = ? AND stage NOT IN ('refused', 'deleted') AND id > ? ORDER BY id LIMIT ?"
+)
+_NEWEST_FIRST: Final = (
+    _SELECT + "WHERE tenant = ? AND stage NOT IN ('refused', 'deleted') AND id < ? ORDER BY id DESC LIMIT ?"
+)
+_UNFINISHED: Final = _SELECT + "WHERE stage IN ('waiting', 'submitting', 'unknown', 'running')"
+_WAITING: Final = """
+    SELECT COUNT(*) FROM videos
+    WHERE stage IN ('waiting', 'submitting', 'unknown', 'running') AND stage = 'waiting'
+"""
+_RESENT: Final = (
+    _SELECT
+    + """
+    WHERE key_id = ? AND fingerprint = ? AND answered = 0 AND created_at >= ? AND stage NOT IN ('refused', 'deleted')
+    ORDER BY id DESC LIMIT 1
+    """
+)
+_PINS: Final = "SELECT channel, COUNT(*) FROM videos WHERE stage NOT IN ('refused', 'deleted') GROUP BY channel"
+
+_BEFORE_ALL: Final = ""
+_AFTER_ALL: Final = "~"
+"""Sort before and after every id of ours."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_order: Final = msgspec.json.Decoder(Order).decode
+_job: Final = msgspec.json.Decoder(UpstreamJob).decode
+
+
+def insert(db: sqlite3.Connection, video: Video) -> None:
+    db.execute(
+        _INSERT,
+        (*(getattr(video, field) for field in _FIELDS), video.answered, _encode(video.order), _job_json(video)),
+    )
+
+
+def update(db: sqlite3.Connection, video: Video) -> Video:
+    """The video as it is stored now; `StaleVideo` when its row is not of `video.version`."""
+    rows = db.execute(
+        _UPDATE,
+        (
+            video.model,
+            video.upstream_model,
+            video.channel,
+            video.stage,
+            video.status,
+            video.progress,
+            video.prompt,
+            video.seconds,
+            video.size,
+            video.completed_at,
+            video.expires_at,
+            video.source_id,
+            video.error_code,
+            video.error_message,
+            video.metadata,
+            _encode(video.order),
+            _job_json(video),
+            video.attempt_id,
+            video.changed_at,
+            video.submit_after,
+            video.id,
+            video.version,
+        ),
+    ).fetchall()
+    if not rows:
+        raise StaleVideo(video.id)
+    version, answered = rows[0]
+    return msgspec.structs.replace(video, version=version, answered=bool(answered))
+
+
+def mark_answered(db: sqlite3.Connection, video_id: str) -> None:
+    db.execute(_MARK_ANSWERED, (video_id,))
+
+
+def find(db: sqlite3.Connection, video_id: str) -> Video | None:
+    return _first(db.execute(_FIND, (video_id,)).fetchall())
+
+
+def page(db: sqlite3.Connection, tenant: str, after: str | None, limit: int, newest_first: bool) -> list[Video]:
+    """The next `limit` listed videos of `tenant` behind the id `after`, which need not exist any more."""
+    if newest_first:
+        return _videos(db.execute(_NEWEST_FIRST, (tenant, after or _AFTER_ALL, limit)))
+    return _videos(db.execute(_OLDEST_FIRST, (tenant, after or _BEFORE_ALL, limit)))
+
+
+def unfinished(db: sqlite3.Connection) -> list[Video]:
+    # Sorted here: SQLite would carry whole rows through its sorter.
+    return sorted(_videos(db.execute(_UNFINISHED)), key=lambda video: video.id)
+
+
+def waiting(db: sqlite3.Connection) -> int:
+    return int(db.execute(_WAITING).fetchone()[0])
+
+
+def resent(db: sqlite3.Connection, key_id: str, fingerprint: bytes, since: float) -> Video | None:
+    return _first(db.execute(_RESENT, (key_id, fingerprint, since)).fetchall())
+
+
+def pins(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute(_PINS).fetchall())
+
+
+def _job_json(video: Video) -> bytes | None:
+    return None if video.job is None else _encode(video.job)
+
+
+def _video(row: Sequence[Any]) -> Video:
+    *plain, answered, order_json, job_json = row
+    return Video(
+        **dict(zip(_FIELDS, plain, strict=True)),
+        answered=bool(answered),
+        order=_order(order_json),
+        job=None if job_json is None else _job(job_json),
+    )
+
+
+def _videos(rows: Iterable[Sequence[Any]]) -> list[Video]:
+    return [_video(row) for row in rows]
+
+
+def _first(rows: list[Sequence[Any]]) -> Video | None:
+    return _video(rows[0]) if rows else None
