@@ -1,0 +1,307 @@
+"""Entries and plugins become channels: checked plans first, then the live set that changes as a whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from proxy import config as configuration
+from proxy import loader
+from proxy.channel import Channel, Options
+from proxy.config import ENTRY_KEYS, ChannelConfig, Config, ModelEntry
+from proxy.conversion import BAD, Conversion, did_you_mean
+from proxy.errors import ConfigError, Mistake, PluginError, StartupError
+from proxy.guard import UnusableUrl, check_url
+from proxy.http import Http
+from proxy.loader import Registry
+from proxy.models import Model
+from proxy.redact import Redactor
+from proxy.tree import Table, node_of
+from proxy.upstream import Upstream
+
+log = logging.getLogger("reelgate.channels")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One public model of a channel. `limits` are the plugin's for the upstream's model, with the entry's over them."""
+
+    public: str
+    upstream: str
+    limits: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked entry; nothing is started. `file` and `digest` are the plugin's."""
+
+    entry: ChannelConfig
+    cls: type[Channel]
+    options: Options
+    offers: dict[str, Offer]
+    file: str = ""
+    digest: str = ""
+
+    def same(self, other: Plan) -> bool:
+        """Whether a channel of the other plan may stay as it is: the entry says the same and the plugin's source is the
+        same. A reload imports files anew, so that the class alone proves nothing."""
+        same_source = self.cls is other.cls or (self.file == other.file and self.digest == other.digest != "")
+        return same_source and self.cls.type == other.cls.type and self.entry.same(other.entry)
+
+
+# ---------------------------------------------------------------- plans
+
+
+def plan(config: Config, registry: Registry) -> list[Plan]:
+    """A plan for each entry; raises `ConfigError` with every mistake that only the plugins can tell."""
+    plans, mistakes = examine(config, registry)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return plans
+
+
+def examine(config: Config, registry: Registry) -> tuple[list[Plan], list[Mistake]]:
+    """Like `plan`, but gives the sound plans together with the mistakes."""
+    conversion = Conversion()
+    plans = [_plan(entry, registry, conversion) for entry in config.channels]
+    names = {entry.index: entry.name for entry in config.channels}
+    mistakes = configuration.mistakes(config.file, conversion.problems, names)
+    return [one for one in plans if one is not None], mistakes
+
+
+class Survey(NamedTuple):
+    """Everything that can be said about a file and its plugins without starting anything."""
+
+    config: Config | None
+    plans: list[Plan]
+    mistakes: list[str]
+    warnings: list[str]
+
+
+def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = ()) -> Survey:
+    """All mistakes of `file` and of the plugins that it uses, and the warnings; `folders` come before the file's."""
+    draft = configuration.draft(file, environ)
+    if draft.config is None:
+        return Survey(None, [], [str(mistake) for mistake in draft.mistakes], [])
+    wanted = {entry.type for entry in draft.config.channels}
+    registry = loader.survey([*folders, *map(Path, draft.config.server.plugins)], wanted)
+    plans, further = examine(draft.config, registry)
+    mistakes = [str(mistake) for mistake in sorted({*draft.mistakes, *further}, key=lambda mistake: mistake.line)]
+    # An entry of a broken type has the plugin's fault in its own line already.
+    told = {entry.type for entry in draft.config.channels if entry.type not in registry.channels}
+    mistakes += list({str(error): None for word, error in registry.refused.items() if word not in told})
+    return Survey(draft.config, plans, mistakes, registry.warnings)
+
+
+def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> Plan | None:
+    known = len(conversion.problems)
+    plugin = registry.channels.get(entry.type)
+    if plugin is None:
+        _unknown_type(entry, registry, conversion)
+        return None
+    options = _options(entry, plugin.cls, conversion)
+    if not entry.models and not plugin.cls.models and "models" not in entry.lines:
+        text = f"is missing; the plugin {entry.type} has no models of its own, so say which models this channel serves"
+        conversion.wrong(entry.line, _path(entry, "models"), text)
+    if entry.remix == "native" and not plugin.cls.can("remix"):
+        text = f"the plugin {entry.type} has no remix of its own; write auto, reimagine or off"
+        conversion.wrong(_line(entry, "remix"), _path(entry, "remix"), text)
+    if options is BAD or len(conversion.problems) > known:
+        return None
+    return Plan(entry, plugin.cls, options, _offers(entry, plugin.cls), plugin.file, plugin.digest)
+
+
+def _unknown_type(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> None:
+    line, path = _line(entry, "type"), _path(entry, "type")
+    if (error := registry.refused.get(entry.type)) is not None:
+        conversion.wrong(line, path, f"its plugin cannot be used: {error}")
+    else:
+        known = sorted(registry.channels)
+        guess = did_you_mean(entry.type, known)
+        listed = ", ".join(known) or "none"
+        text = f"no plugin has the type {entry.type!r}{guess}; known types are {listed}"
+        conversion.wrong(line, path, text)
+    # Which options the plugin has cannot be known, but a slip in a key that every channel has can be.
+    for key in entry.options:
+        if key not in Options.__struct_fields__ and (guess := did_you_mean(key, ENTRY_KEYS, cutoff=0.8)):
+            conversion.wrong(_line(entry, key), _path(entry, key), f"is an unknown key{guess}")
+
+
+def _options(entry: ChannelConfig, cls: type[Channel], conversion: Conversion) -> Any:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(cls.options_class)}
+    known = len(conversion.problems)
+    for key in entry.options:
+        if key not in fields:
+            conversion.unknown(key, {*fields, *ENTRY_KEYS}, f"channels[{entry.index}]", _line(entry, key))
+    nodes = {
+        key: entry.nodes.get(key) or node_of(value, _line(entry, key))
+        for key, value in entry.options.items()
+        if key in fields
+    }
+    table = Table(nodes, {key: _line(entry, key) for key in nodes}, entry.line)
+    values = conversion.struct(table, cls.options_class, f"channels[{entry.index}]", entry.line)
+    if values is BAD or len(conversion.problems) > known:
+        return BAD
+    options: Options = msgspec.convert(values, cls.options_class)
+    if options.base_url:
+        try:
+            check_url(options.base_url)
+            if set("?#") & set(options.base_url):
+                raise UnusableUrl("it has a query or a fragment")
+        except UnusableUrl as error:
+            text = f"must be an address such as https://api.example.com: {error}"
+            return conversion.wrong(_line(entry, "base_url"), _path(entry, "base_url"), text)
+    return options
+
+
+def _offers(entry: ChannelConfig, cls: type[Channel]) -> dict[str, Offer]:
+    models = entry.models or {name: ModelEntry(upstream=name) for name in cls.models}
+    price = entry.price["per_second"] if entry.price else None
+    return {
+        public: Offer(public, model.upstream, _limits(cls.models.get(model.upstream, cls.default_model), model, price))
+        for public, model in models.items()
+    }
+
+
+def _limits(limits: Model, model: ModelEntry, price: float | None) -> Model:
+    if model.seconds:
+        kept = limits.default_seconds if limits.default_seconds in model.seconds else model.seconds[0]
+        limits = replace(limits, seconds=model.seconds, default_seconds=kept)
+    if model.sizes:
+        default = limits.default_size if limits.default_size in model.sizes else model.sizes[0]
+        limits = replace(limits, sizes=model.sizes, default_size=default)
+    return limits if price is None else replace(limits, price=price)
+
+
+def _path(entry: ChannelConfig, key: str) -> str:
+    return f"channels[{entry.index}].{key}"
+
+
+def _line(entry: ChannelConfig, key: str) -> int:
+    return entry.lines.get(key, entry.line)
+
+
+# ---------------------------------------------------------------- live channels
+
+
+class LiveChannel:
+    """A channel in use: its plan and the `Channel` that the plugin's class made."""
+
+    __slots__ = ("channel", "plan")
+
+    def __init__(self, plan: Plan, channel: Channel) -> None:
+        self.plan: Final = plan
+        self.channel: Final = channel
+
+    @property
+    def name(self) -> str:
+        return self.plan.entry.name
+
+    @property
+    def entry(self) -> ChannelConfig:
+        return self.plan.entry
+
+    @property
+    def offers(self) -> dict[str, Offer]:
+        return self.plan.offers
+
+    def __repr__(self) -> str:
+        return f"LiveChannel({self.name!r}, type={self.entry.type!r})"
+
+
+def build(plan: Plan, *, http: Http, data: Path, redactor: Redactor | None = None) -> LiveChannel:
+    """The channel of `plan`, not started; its own folder is in the data folder `data`."""
+    entry = plan.entry
+    try:
+        upstream = Upstream(
+            http,
+            name=entry.name,
+            base_url=plan.options.base_url or plan.cls.base_url,
+            timeout=entry.timeout,
+            allow_hosts=entry.allow_hosts,
+            redactor=redactor,
+        )
+        folder = data / "channels" / entry.name
+        return LiveChannel(plan, plan.cls(name=entry.name, options=plan.options, upstream=upstream, folder=folder))
+    except ValueError as error:
+        raise PluginError(f"channel {entry.name}", str(error)) from error
+
+
+class Channels:
+    """The live channels by their names, in the order of the file."""
+
+    def __init__(self, *, http: Http, data: Path, redactor: Redactor | None = None) -> None:
+        self._http = http
+        self._data = data
+        self._redactor = redactor
+        self._live: dict[str, LiveChannel] = {}
+        self._changing = asyncio.Lock()
+
+    def get(self, name: str) -> LiveChannel | None:
+        return self._live.get(name)
+
+    def __iter__(self) -> Iterator[LiveChannel]:
+        return iter(self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def serving(self, model: str) -> list[LiveChannel]:
+        """The enabled channels that offer the public `model`."""
+        return [live for live in self if live.entry.enabled and model in live.offers]
+
+    async def apply(self, plans: Sequence[Plan]) -> None:
+        """Make the live set what `plans` say. What stayed the same is not touched; what is new or changed is started
+        first, and only when all of it stands does the set change. A `StartupError` means that nothing changed."""
+        async with self._changing:
+            await self._apply(plans)
+
+    async def _apply(self, plans: Sequence[Plan]) -> None:
+        fresh: dict[str, LiveChannel] = {}
+        kept: dict[str, LiveChannel] = {}
+        try:
+            for one in plans:
+                live = self._live.get(one.entry.name)
+                if live is not None and live.plan.same(one):
+                    kept[one.entry.name] = live
+                else:
+                    fresh[one.entry.name] = await self._started(one)
+        except BaseException:
+            await _close(fresh.values())
+            raise
+        earlier = self._live
+        self._live = {one.entry.name: fresh.get(one.entry.name) or kept[one.entry.name] for one in plans}
+        await _close(live for name, live in earlier.items() if name not in kept)
+
+    async def close(self) -> None:
+        """Close every channel; the set is empty afterwards."""
+        earlier, self._live = self._live, {}
+        await _close(earlier.values())
+
+    async def _started(self, plan: Plan) -> LiveChannel:
+        live = None
+        try:
+            live = build(plan, http=self._http, data=self._data, redactor=self._redactor)
+            await live.channel.start()
+        except BaseException as error:
+            if live is not None:
+                await _close([live])
+            if isinstance(error, StartupError) or not isinstance(error, Exception):
+                raise
+            reason = loader.cause(error, Path(plan.file))
+            raise PluginError(plan.file, f"cannot start channel {plan.entry.name}: {reason}") from error
+        return live
+
+
+async def _close(channels: Iterable[LiveChannel]) -> None:
+    for live in list(channels):
+        try:
+            await live.channel.close()
+        except Exception:
+            log.exception("channel %s did not close cleanly", live.name)

@@ -1,0 +1,207 @@
+"""What single values of channels.yaml must look like, beyond their type.
+
+Each rule takes the conversion that collects the problems, a node, its path and the line of its key, and answers the
+built-in value, or `BAD` where it added a problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from proxy.conversion import BAD, Conversion, shown
+from proxy.models import RATIO_PATTERN, SIZE_PATTERN
+from proxy.tree import Listing, Node, Scalar, Table, node_of, step
+from proxy.upstream import Timeout
+
+_NAME: Final = re.compile(r"\w[\w.@:+ -]{0,63}")
+_BYTES: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
+_UNITS: Final = {"": 1, "b": 1} | {
+    unit: base**power
+    for power, letter in enumerate("kmg", 1)
+    for unit, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
+}
+_HOST: Final = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One public model of a channel: its upstream name, and limits that the entry sets (empty: the plugin's)."""
+
+    upstream: str
+    seconds: tuple[Count, ...] = ()
+    sizes: tuple[str, ...] = ()
+
+
+class Price(msgspec.Struct, frozen=True):
+    """US dollars per second of video."""
+
+    per_second: Annotated[float, msgspec.Meta(ge=0)]
+
+
+def name(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """A channel's name: it becomes a folder, a label and a word in logs."""
+    text = conversion.value(node, str, path, line)
+    if text is not BAD and (not _NAME.fullmatch(text) or text != text.strip()):
+        rule = "must be 1 to 64 letters, digits or . _ - @ : + and begin with a letter or a digit"
+        return conversion.wrong(line, path, f"{rule}, not {shown(node)}")
+    return text
+
+
+def kind(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """The word after `type:`."""
+    text = conversion.value(node, str, path, line)
+    return conversion.wrong(line, path, "is empty; it says which plugin to use") if text == "" else text
+
+
+def public_url(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """An http(s) address without a slash at its end, or None."""
+    text = conversion.value(node, str | None, path, line)
+    if text is BAD or text is None:
+        return text
+    if not is_address(text) or set("?#@") & set(text):
+        return conversion.wrong(line, path, f"must look like https://video.example.com, not {shown(node)}")
+    return text.rstrip("/")
+
+
+def database(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """An address whose file `sqlite_file` gives, or None."""
+    text = conversion.value(node, str | None, path, line)
+    if text is BAD or text is None:
+        return text
+    if text.partition("://")[0].partition("+")[0] in ("postgresql", "postgres"):
+        return conversion.wrong(line, path, "PostgreSQL is not available yet; write sqlite:///PATH or leave it out")
+    if sqlite_file(text, Path()) is None:
+        return conversion.wrong(line, path, f"must look like sqlite:///data/reelgate.db, not {shown(node)}")
+    return text
+
+
+def sqlite_file(address: str, folder: Path) -> Path | None:
+    """The file of `sqlite:///relative` (to `folder`) or `sqlite:////absolute`; None where it names none."""
+    scheme, _, rest = address.partition("://")
+    path = unquote(rest.removeprefix("/"))
+    if scheme != "sqlite" or not rest.startswith("/") or path.endswith("/") or path in ("", ":memory:") or "\0" in path:
+        return None
+    return folder / path
+
+
+def archive(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    if isinstance(node, Scalar) and node.sound and node.value is None:
+        return None
+    return conversion.wrong(line, path, "the archive is not available yet; leave the key out or write null")
+
+
+def size(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """A number of bytes, also with a unit: 64MiB, 10MB."""
+    if not isinstance(node, Scalar) or not node.sound:
+        return conversion.value(node, int, path, line)
+    match = _BYTES.fullmatch(node.text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match and unit and 1 <= float(match[1]) * unit <= 2**50:
+        return int(float(match[1]) * unit)
+    return conversion.wrong(line, path, f"must be a number of bytes such as 64MiB or 10MB, not {shown(node)}")
+
+
+def models(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """Public names to what `ModelEntry` takes: a list of names, or a mapping to upstream names or to limits."""
+    if isinstance(node, Scalar):
+        if not node.sound or node.value is None:
+            return None
+        return conversion.wrong(line, path, f"must be a list or a mapping of models, not {shown(node)}")
+    found: dict[str, Any]
+    if isinstance(node, Listing):
+        names = conversion.value(node, tuple[str, ...], path, line)
+        if names is BAD:
+            return BAD
+        for twice in [one for one, count in Counter(names).items() if count > 1]:
+            conversion.wrong(line, path, f"names {twice} more than once")
+        found = {one: {"upstream": one} for one in names}
+    else:
+        found = {
+            public: _model(conversion, item, public, step(path, public), node.lines[public])
+            for public, item in node.entries.items()
+        }
+    if "" in found:
+        return conversion.wrong(line, path, "has a model without a name")
+    if BAD in found.values():
+        return BAD
+    return found or conversion.wrong(line, path, "names no model; leave the key out to serve the plugin's own")
+
+
+def _model(conversion: Conversion, node: Node, public: str, path: str, line: int) -> Any:
+    if isinstance(node, Scalar):
+        upstream = conversion.value(node, str, path, line)
+        if upstream == "":
+            return conversion.wrong(line, path, "is empty; it must be the upstream's name of the model")
+        return BAD if upstream is BAD else {"upstream": upstream}
+    if isinstance(node, Listing):
+        return conversion.wrong(line, path, "must be the upstream's name of the model, or {upstream, seconds, sizes}")
+    whole = Table({"upstream": node_of(public), **node.entries}, {"upstream": line, **node.lines}, node.line)
+    values = conversion.struct(whole, ModelEntry, path, line)
+    sizes = node.entries.get("sizes")
+    for item in sizes.items if isinstance(sizes, Listing) else ():
+        if isinstance(item, Scalar) and item.sound and not is_size(item.text):
+            rule = f"must be sizes like 1280x720 or 16:9, not {shown(item)}"
+            values = conversion.wrong(item.line, step(path, "sizes"), rule)
+    return values
+
+
+def is_size(word: str) -> bool:
+    """Whether `word` is `WxH` or a ratio."""
+    return bool(SIZE_PATTERN.fullmatch(word) or RATIO_PATTERN.fullmatch(word))
+
+
+def content(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    word = conversion.value(node, Literal["proxy", "redirect", "archive"], path, line)
+    if word == "archive":
+        return conversion.wrong(line, path, "the archive is not available yet; write proxy or redirect")
+    return word
+
+
+def timeout(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    values = conversion.value(node, Timeout, path, line)
+    if isinstance(node, Table):
+        for key, item in node.entries.items():
+            if isinstance(item, Scalar) and isinstance(item.value, int | float) and item.value <= 0:
+                rule = f"must be a number of seconds above 0, not {shown(item)}"
+                values = conversion.wrong(node.lines[key], step(path, key), rule)
+    return values
+
+
+def price(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """`{per_second: 0.40}` or None."""
+    if isinstance(node, Scalar) and node.sound and node.value is None:
+        return None
+    if isinstance(node, Table):
+        return conversion.struct(node, Price, path, line)
+    return conversion.wrong(line, path, f"must look like {{per_second: 0.40}}, not {shown(node)}")
+
+
+def hosts(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """Names or addresses as they stand in a URL, with an optional port."""
+    values = conversion.value(node, tuple[str, ...], path, line)
+    if values is BAD or not isinstance(node, Listing):
+        return values
+    bad = [i for i, host in enumerate(values) if not _HOST.fullmatch(host)]
+    for i in bad:
+        rule = "must be a name or an address with an optional port, such as cdn.internal:8443"
+        conversion.wrong(node.items[i].line, f"{path}[{i}]", f"{rule}, not {shown(node.items[i])}")
+    return BAD if bad else values
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an http(s) address with a host."""
+    try:
+        url = urlsplit(text)
+        sound = url.port != 0
+    except ValueError:
+        return False
+    return sound and url.scheme in ("http", "https") and bool(url.hostname) and not re.search(r"[\s\x00-\x1f]", text)

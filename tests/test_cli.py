@@ -1,0 +1,397 @@
+"""The command line: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli import main
+from proxy.records import Video
+from proxy.store import Store
+
+PLUGIN = """
+from proxy import Channel, Model, hookimpl
+
+class Lumen(Channel):
+    type = "lumen"
+    models = {"l-1": Model(), "l-2": Model(), "l-3": Model(), "l-4": Model()}
+    base_url = "http://127.0.0.1:9"
+    async def create(self, request): ...
+    async def fetch(self, job): ...
+    async def delete(self, job): ...
+
+@hookimpl
+def register_channel():
+    return Lumen
+"""
+CHANNELS = "channels:\n- name: a\n  type: lumen\n"
+KEY = re.compile(r"[A-Za-z0-9_.-]{32,}")
+
+
+class Shell:
+    """A folder with a channels.yaml and a plugin, and the command run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "channels.yaml"
+        self.file.write_text(CHANNELS)
+        (folder / "plugins").mkdir()
+        (folder / "plugins" / "lumen.py").write_text(PLUGIN)
+
+    def __call__(self, *words: str, code: int = 0, **environ: str) -> Result:
+        result = CliRunner().invoke(main, words, env=environ, prog_name="reelgate")
+        assert result.exit_code == code, (result.output, result.exception)
+        assert "Traceback" not in result.output
+        return result
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name in [name for name in os.environ if name.startswith("REELGATE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that finds this checkout."""
+    root = str(Path(__file__).parent.parent)
+    return {name: value for name, value in os.environ.items() if not name.startswith("REELGATE_")} | {
+        "PYTHONPATH": root,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+# ---------------------------------------------------------------- the command itself
+
+
+def test_the_command_line_imports_no_heavy_room() -> None:
+    """Beside the package that plugin authors import, `--help` loads click and little else."""
+    code = """
+import sys, proxy
+before = set(sys.modules)
+from proxy.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "click" in loaded
+    assert not {one.partition(".")[0] for one in loaded} & {"aiohttp", "yaml", "sqlite3", "aiosqlite", "PIL", "pluggy"}
+    assert {one for one in loaded if one.startswith("proxy.")} == {"proxy.cli"}
+
+
+def test_python_m_proxy_is_the_command(tmp_path: Path) -> None:
+    """`python -m proxy --version` says the distribution's name and version."""
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "--version"], env=environment(), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == f"reelgate {importlib.metadata.version('reelgate')}\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [(), ("serve",), ("check",), ("keys",), ("keys", "create"), ("plugins", "list")])
+def test_config_and_data_are_options_of_every_command(shell: Shell, words: tuple[str, ...]) -> None:
+    """`--config FILE` and `--data DIR` stand in the help of every command and group."""
+    shown = shell(*words, "--help").output
+    assert "--config FILE" in shown
+    assert "--data DIR" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--data", "d", "keys", "create", "x"),
+        ("keys", "--data", "d", "create", "x"),
+        ("keys", "create", "--data", "d", "x"),
+        ("--data", "other", "keys", "create", "x", "--data", "d"),
+    ],
+)
+def test_options_stand_before_or_after_the_command(shell: Shell, words: tuple[str, ...]) -> None:
+    """The place of `--data` does not matter; the later one wins."""
+    shell(*words)
+    assert (shell.folder / "d" / "reelgate.db").is_file()
+    assert not (shell.folder / "other").exists()
+
+
+def test_the_config_is_the_flags_then_the_environments(shell: Shell) -> None:
+    """--config wins over REELGATE_CONFIG, which wins over ./channels.yaml."""
+    for name in ("flag", "env"):
+        (shell.folder / f"{name}.yaml").write_text(f"{name}: 1\n")
+    assert "flag.yaml:1: flag:" in shell("check", "--config", "flag.yaml", code=1, REELGATE_CONFIG="env.yaml").output
+    assert "env.yaml:1: env:" in shell("check", code=1, REELGATE_CONFIG="env.yaml").output
+    assert "all is well" in shell("check").output
+
+
+# ---------------------------------------------------------------- keys
+
+
+def test_create_prints_the_key_alone_on_stdout(shell: Shell) -> None:
+    """stdout has the key and nothing else, so that a script can take it; the explanation is on stderr."""
+    result = shell("keys", "create", "phone")
+    assert KEY.fullmatch(result.stdout.rstrip("\n"))
+    assert result.stdout.count("\n") == 1
+    assert "phone" in result.stderr
+    assert KEY.fullmatch(shell("keys", "create", "--name", "tablet").stdout.strip())
+
+
+def test_list_shows_the_keys_without_their_secrets(shell: Shell) -> None:
+    """The table has name, tenant and times; keys of one user share a tenant, others have their own."""
+    users = {"x": ["--user", "bob"], "y": ["--user", "bob"], "admin": ["--user", "admin"], "alone": []}
+    secrets = [shell("keys", "create", name, *words).stdout.strip() for name, words in users.items()]
+    head, *rows = shell("keys", "list").stdout.splitlines()
+    assert head.split("  ")[0] == "ID"
+    tenants = {row.split()[1]: row.split()[2] for row in rows}
+    assert tenants["x"] == tenants["y"]
+    assert len(set(tenants.values())) == 3
+    # The tenant of the admin key is not one that a user can be given.
+    assert "admin" not in tenants.values()
+    assert not any(secret in row for secret in secrets for row in rows)
+
+
+def test_revoke_takes_a_name_or_an_id(shell: Shell) -> None:
+    """A revoked key says so in the list; an unknown one is a sentence and exit 1; two of a name ask for the id."""
+    for name in ("one", "two", "twin", "twin"):
+        shell("keys", "create", name)
+    rows = {row.split()[1]: row.split()[0] for row in shell("keys", "list").stdout.splitlines()[1:]}
+    assert "is revoked" in shell("keys", "revoke", "one").stderr
+    assert "is revoked" in shell("keys", "revoke", rows["two"]).stderr
+    shown = {row.split()[1]: row for row in shell("keys", "list").stdout.splitlines()[1:]}
+    assert shown["one"].endswith("Z")
+    assert shown["two"].endswith("Z")
+    assert shown["twin"].endswith("-")
+    assert "there is no key with the name or id 'three'" in shell("keys", "revoke", "three", code=1).stderr
+    assert rows["twin"] in shell("keys", "revoke", "twin", code=1).stderr
+
+
+@pytest.mark.parametrize("words", [(), ("a", "--name", "b"), ("  ",), ("x\ny",), ("x" * 101,)])
+def test_a_key_needs_one_name(shell: Shell, words: tuple[str, ...]) -> None:
+    """No name, two names and names that would spoil the list are refused before anything is made."""
+    shell("keys", "create", *words, code=2)
+    assert not (shell.folder / "data").exists()
+
+
+def test_keys_go_where_the_server_looks(shell: Shell) -> None:
+    """The store is --data, else the database of the environment or the file, else REELGATE_DATA, else data."""
+    shell("keys", "create", "x", REELGATE_DATA="e")
+    assert (shell.folder / "e" / "reelgate.db").is_file()
+    shell.file.write_text("server: {database: 'sqlite:///in/file.db'}\n" + CHANNELS)
+    shell("keys", "create", "x")
+    assert (shell.folder / "in" / "file.db").is_file()
+    shell("keys", "create", "x", REELGATE_DATABASE_URL="sqlite:///in/env.db")
+    assert (shell.folder / "in" / "env.db").is_file()
+    shell("keys", "create", "x", "--data", "flag")
+    assert (shell.folder / "flag" / "reelgate.db").is_file()
+    assert not (shell.folder / "data").exists()
+
+
+def test_keys_do_not_mind_mistakes_elsewhere_in_the_file(shell: Shell) -> None:
+    """A key can be ended while channels.yaml is being edited, but not where the database is not known."""
+    shell("keys", "create", "x")
+    shell.file.write_text("channels: [{name: a, type: none, api_key: '${NOPE}'}]\n")
+    shell("keys", "revoke", "x")
+    shell.file.write_text("server: {database: 'postgresql://h/d'}\n" + CHANNELS)
+    assert "PostgreSQL is not available yet" in shell("keys", "list", code=1).stderr
+
+
+def test_keys_without_a_config_make_no_store(shell: Shell) -> None:
+    """In a folder without channels.yaml a key would be made for nobody: one sentence says what to do."""
+    shell.file.unlink()
+    message = shell("keys", "create", "x", code=1).stderr
+    assert message.startswith("channels.yaml: there is no such file; name your channels.yaml with --config FILE")
+    assert message.count("\n") == 1
+    assert not (shell.folder / "data").exists()
+    assert "there is no store at" in shell("keys", "list", "--data", "d", code=1).stderr
+
+
+# ---------------------------------------------------------------- check
+
+
+def test_check_says_that_all_is_well_and_leaves_nothing_behind(shell: Shell) -> None:
+    """One line, exit 0, and no file more than before, with and without a store."""
+    before = shell.files()
+    assert shell("check").stdout == "channels.yaml: all is well, 1 channel, 4 models\n"
+    assert shell.files() == before
+    shell("keys", "create", "x")
+    before = shell.files()
+    shell("check")
+    assert shell.files() == before
+
+
+def test_check_names_every_mistake_at_once(shell: Shell) -> None:
+    """Values, options, an unset name and broken plugins: a line each with file and line number, exit 1."""
+    (shell.folder / "plugins" / "kling.py").write_text("\nimport nowhere\n")
+    shell.file.write_text(
+        "server: {log: xml}\nchannels:\n- name: a\n  type: lumen\n  weigth: 2\n  api_key: ${NOPE}\n"
+        "- {name: b, type: kling}\n"
+    )
+    lines = shell("check", code=1).stdout.splitlines()
+    assert [line.split(" ")[0] for line in lines] == [f"channels.yaml:{n}:" for n in (1, 5, 6, 7)]
+    assert "did you mean weight?" in lines[1]
+    assert "NOPE is not set" in lines[2]
+    assert re.search(r"plugins/kling\.py: line 2: ModuleNotFoundError: No module named 'nowhere'", lines[3])
+
+
+def test_check_warns_of_broken_plugins_that_nobody_uses(shell: Shell) -> None:
+    """They are warnings that name the file, and the exit code stays 0."""
+    (shell.folder / "plugins" / "kling.py").write_text("1/0\n")
+    first, last = shell("check").stdout.splitlines()
+    assert first.startswith("warning: ")
+    assert "kling.py: line 1: ZeroDivisionError" in first
+    assert "all is well" in last
+
+
+def test_check_scans_further_folders(shell: Shell) -> None:
+    """--plugins DIR is scanned before the folder beside the file."""
+    (shell.folder / "more").mkdir()
+    (shell.folder / "more" / "nova.py").write_text(PLUGIN.replace("lumen", "nova"))
+    shell.file.write_text("channels: [{name: a, type: nova}]\n")
+    assert "known types are" in shell("check", code=1).stdout
+    shell("check", "--plugins", "more")
+    shell("check", "--plugins", "nowhere", code=2)
+
+
+def test_check_warns_of_videos_whose_channel_left_the_file(shell: Shell) -> None:
+    """An orphaned pin is a warning that counts the videos and names the channel; exit 0."""
+
+    async def fill() -> None:
+        store = await Store.open(shell.folder / "data" / "reelgate.db")
+        for number, channel in enumerate(("a", "gone", "gone")):
+            await store.accept(
+                Video(
+                    id=f"video_{number}",
+                    tenant="t",
+                    key_id="k",
+                    model="m",
+                    upstream_model="m",
+                    channel=channel,
+                    prompt="p",
+                    seconds=4,
+                    size="1280x720",
+                    created_at=1,
+                )
+            )
+        await store.close()
+
+    asyncio.run(fill())
+    first, last = shell("check").stdout.splitlines()
+    assert first.startswith("warning: channels.yaml: 2 videos belong to the channel gone")
+    assert "all is well" in last
+
+
+def test_check_tells_a_store_that_cannot_be_used(shell: Shell) -> None:
+    """A file that is no database, and a data folder that is a file, are mistakes."""
+    (shell.folder / "data").mkdir()
+    (shell.folder / "data" / "reelgate.db").write_bytes(b"not a database" * 100)
+    assert "reelgate.db" in shell("check", code=1).stdout
+    (shell.folder / "plain").write_text("")
+    assert "plain: the data folder must be a folder" in shell("check", code=1, REELGATE_DATA="plain").stdout
+
+
+def test_check_warns_of_another_package_called_proxy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that installs its own import package `proxy` is named."""
+    owners = {"proxy": ["reelgate", "proxy.py"]}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: owners)
+    assert "warning: the package proxy.py brings an import package `proxy` too" in shell("check").stdout
+    owners["proxy"] = ["Reelgate"]
+    assert "warning" not in shell("check").stdout
+
+
+# ---------------------------------------------------------------- plugins
+
+
+def test_plugins_list_shows_what_each_type_can_do(shell: Shell) -> None:
+    """A row for each type with its models, what it overrides, and its file; broken ones are on stderr."""
+    (shell.folder / "plugins" / "kling.py").write_text("1/0\n")
+    result = shell("plugins", "list")
+    head, *rows = result.stdout.splitlines()
+    lumen = next(re.split(r"\s{2,}", row) for row in rows if row.startswith("lumen"))
+    cells = dict(zip(head.split(), lumen, strict=True))
+    assert list(cells)[2:9] == ["REMIX", "EDIT", "EXTEND", "CHARACTER", "CANCEL", "DELETE", "RECOVER"]
+    assert cells["MODELS"] == "l-1, l-2, l-3 +1"
+    assert (cells["REMIX"], cells["DELETE"]) == ("-", "yes")
+    assert cells["FILE"] == "plugins/lumen.py"
+    assert "broken: plugins/kling.py: line 1: ZeroDivisionError" in result.stderr
+
+
+def test_plugins_list_needs_no_config(shell: Shell) -> None:
+    """Without a channels.yaml the bundled plugins are listed."""
+    shell.file.unlink()
+    assert any(row.startswith("openai ") for row in shell("plugins", "list").stdout.splitlines())
+
+
+# ---------------------------------------------------------------- serve
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "sentence"),
+    [
+        (("--workers", "2"), {}, "--workers above 1 is not available yet"),
+        (("--config", "none.yaml"), {}, "none.yaml: there is no such file; name your channels.yaml with --config FILE"),
+        ((), {"REELGATE_DATABASE_URL": "postgresql://h/d"}, "PostgreSQL is not available yet"),
+    ],
+)
+def test_serve_refuses_in_one_sentence(
+    shell: Shell, words: tuple[str, ...], environ: dict[str, str], sentence: str
+) -> None:
+    """What is not there yet and a missing file end the start with one line on stderr and exit 1."""
+    result = shell("serve", *words, code=1, **environ)
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert not (shell.folder / "data").exists()
+
+
+def test_serve_tells_a_broken_plugin_in_use(shell: Shell) -> None:
+    """The start stops with file and cause, without a traceback."""
+    (shell.folder / "plugins" / "lumen.py").write_text("\n1/0\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "serve", "--port", "0"], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "plugins/lumen.py: line 2: ZeroDivisionError" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_serves_and_stops(shell: Shell) -> None:
+    """A real process on a free port serves with a key made beside it, in the data folder of the flag, and exits 0."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "proxy", "--data", "d", "serve", "--port", "0"],
+        env=environment() | {"REELGATE_DATA": "not-here"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            base = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+/v1", line)))
+            key = shell("keys", "create", "x", "--data", "d").stdout.strip()
+            request = urllib.request.Request(f"{base}/models", headers={"Authorization": f"Bearer {key}"})
+            with urllib.request.urlopen(request, timeout=30) as response:
+                models = [model["id"] for model in json.load(response)["data"]]
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert set(models) == {"l-1", "l-2", "l-3", "l-4"}
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+    assert (shell.folder / "d" / "reelgate.db").is_file()
+    assert not (shell.folder / "not-here").exists()
