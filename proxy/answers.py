@@ -162,5 +162,5 @@ def _tail(said: str) -> str:
 
 
 def _param(reply: Reply) -> str | None:
-    param: Any = reply.get("error.param")
+    param: Any = reply.get("error.param", reply.get("param"))
     return param if isinstance(param, str) and _PARAM.fullmatch(param) else None

@@ -43,6 +43,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     api_key: str = ""
     """The credential, sent as `Authorization: Bearer` unless the plugin says otherwise."""
 
+    def __repr__(self) -> str:
+        # Any of a plugin's own options may be a credential, and what is printed ends in a log.
+        return f"{type(self).__name__}(…)"
+
 
 class Channel(ABC):
     """One configured upstream account. Subclasses are written by plugin authors; they do not override `__init__`.
@@ -93,33 +97,33 @@ class Channel(ABC):
 
     async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
         """Make a variation of `source`, which is completed and came from this channel."""
-        raise UnsupportedOperation(f"channel {self.name} cannot remix")
+        raise UnsupportedOperation("The channel of this video cannot remix.")
 
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         """Edit `source`, or the uploaded `request.video` where `source` is None."""
-        raise UnsupportedOperation(f"channel {self.name} cannot edit")
+        raise UnsupportedOperation("The channel of this video cannot edit.")
 
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         """Add `request.seconds` to `source`, or to the uploaded `request.video`; the result is the stitched whole."""
-        raise UnsupportedOperation(f"channel {self.name} cannot extend")
+        raise UnsupportedOperation("The channel of this video cannot extend.")
 
     async def character(self, name: str, video: Clip) -> str:
         """Make a reusable character from a clip; answer the upstream's id of it."""
-        raise UnsupportedOperation(f"channel {self.name} has no characters")
+        raise UnsupportedOperation("This channel has no characters.")
 
     async def content(self, job: UpstreamJob, variant: Variant) -> Source:
         """Where the bytes of a completed job are. By default its `url`, fetched without our key."""
         if variant == "video" and job.url:
             return Source(url=job.url)
-        raise UnsupportedOperation(f"channel {self.name} has no {variant} of its videos", param="variant")
+        raise UnsupportedOperation(f"The channel of this video has no {variant}.", param="variant")
 
     async def cancel(self, job: UpstreamJob) -> None:
         """Stop a running job, so that it costs no more."""
-        raise UnsupportedOperation(f"channel {self.name} cannot cancel a running video")
+        raise UnsupportedOperation("The channel of this video cannot cancel a running one.")
 
     async def delete(self, job: UpstreamJob) -> None:
         """Remove a finished job and its result at the upstream."""
-        raise UnsupportedOperation(f"channel {self.name} cannot delete at its upstream")
+        raise UnsupportedOperation("The channel of this video cannot delete at its upstream.")
 
     async def recover(self, request: VideoRequest) -> UpstreamJob | Absent | None:
         """Look up a submission whose outcome is unknown, by `request.attempt_id`.

@@ -15,8 +15,16 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.answers import LARGEST_BODY, TRANSPORT_ERRORS, decode, sentence, status_error, transport_error
-from proxy.errors import ApiError, Outcome, UpstreamError, UpstreamRefused
+from proxy.answers import (
+    LARGEST_BODY,
+    TRANSPORT_ERRORS,
+    decode,
+    retry_after,
+    sentence,
+    status_error,
+    transport_error,
+)
+from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
 from proxy.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
 from proxy.http import Flight, Form, Http, TooLarge, bounded, payload
 from proxy.models import Reply, Source
@@ -326,6 +334,8 @@ class Upstream:
         else:
             error.message = self._redactor.text(error.message, words)
             error.args = (error.message,)
+            if isinstance(error, Throttled) and error.retry_after is None:
+                error.retry_after = retry_after(reply.headers)
         if error is not None:
             said = self._redactor.text(sentence(reply), words)
             self._log(method, error, f"it answered HTTP {reply.status}{said and f' and said: {said}'}")

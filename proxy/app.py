@@ -1,0 +1,140 @@
+"""Builds and wires everything; the only place that knows all rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from aiohttp import web
+
+from proxy import config as configuration
+from proxy.accounts.keys import Authenticator, ensure_admin
+from proxy.accounts.secret import load_secret
+from proxy.api import READY, Api, install
+from proxy.channels import Channels, plan
+from proxy.config import Config
+from proxy.engine import Core, Engine
+from proxy.loader import load
+from proxy.media.inputs import Inputs
+from proxy.redact import Redactor
+from proxy.store import ServerLock, Store
+from proxy.upstream import Http
+
+GRACE = 30.0
+"""Seconds that a stop waits for the answers of upstreams that are under way."""
+
+
+@dataclass(slots=True)
+class State:
+    """Whether this process takes requests."""
+
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Wiring:
+    """The parts of a running application that a reload or a stop needs."""
+
+    config: Config
+    data: Path
+    plugin_folders: tuple[Path, ...]
+    state: State = field(default_factory=State)
+    redactor: Redactor = field(default_factory=lambda: Redactor(()))
+    first_admin_key: str | None = None
+    channels: Channels | None = None
+    engine: Engine | None = None
+
+
+WIRING = web.AppKey("WIRING", Wiring)
+
+
+def create_app(
+    config: Config,
+    *,
+    data: Path,
+    plugin_folders: Sequence[Path] = (),
+    admin_key: str | None = None,
+    secret: bytes | None = None,
+    database: Path | None = None,
+) -> web.Application:
+    """The whole product as an aiohttp application; it opens the store and starts the channels when it starts.
+
+    `data` is the data folder; `plugin_folders` come before those of the file. `admin_key` exists from the start;
+    without it and without a stored one, one is made. `secret` signs links; without it, the data folder's.
+    """
+    app = web.Application(client_max_size=config.server.max_body)
+    wiring = Wiring(config=config, data=data, plugin_folders=tuple(plugin_folders))
+    app[WIRING] = wiring
+    app[READY] = wiring.state
+    api = Api(
+        # Both need the store, which opens when the application starts: before the first request.
+        engine=cast("Engine", None),
+        authenticator=cast("Authenticator", None),
+        settings=config.server,
+        secret=secret or b"",
+        uploads=data / "uploads",
+        public_url=config.server.public_url,
+    )
+
+    async def live(app: web.Application) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            lock = ServerLock(data)
+            await asyncio.to_thread(lock.acquire)
+            stack.callback(lock.release)
+            store = await Store.open(database or data / "reelgate.db")
+            stack.push_async_callback(store.close)
+            wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
+            http = Http()
+            await http.start()
+            stack.push_async_callback(http.close)
+            wiring.channels = Channels(http=http, data=data, redactor=wiring.redactor)
+            stack.push_async_callback(wiring.channels.close)
+            await _apply(wiring, config)
+            core = Core(
+                store=store,
+                channels=wiring.channels,
+                inputs=Inputs(data / "inputs", http),
+                server=config.server,
+                redactor=wiring.redactor,
+                folder=data / "work",
+            )
+            wiring.engine = api.engine = engine = Engine(core, born=int(time.time()))
+            api.authenticator = Authenticator(store, admin_key)
+            if not api.secret:
+                api.secret = await asyncio.to_thread(load_secret, data)
+            await engine.start()
+            wiring.state.ready = True
+            try:
+                yield
+            finally:
+                wiring.state.ready = False
+                await engine.stop(GRACE)
+
+    install(app, api)
+    app.cleanup_ctx.append(live)
+    return app
+
+
+async def _apply(wiring: Wiring, config: Config) -> None:
+    """Make the channels what `config` says; raises a `StartupError` and changes nothing where that cannot be."""
+    folders = [*wiring.plugin_folders, *(Path(folder) for folder in config.server.plugins)]
+    registry = await asyncio.to_thread(load, folders, {entry.type for entry in config.channels})
+    plans = plan(config, registry)
+    for secret in configuration.secrets(config):
+        wiring.redactor.add(secret)
+    assert wiring.channels is not None
+    await wiring.channels.apply(plans)
+    wiring.config = config
+
+
+async def reload(app: web.Application, config: Config) -> None:
+    """Apply a file that was read again. Raises a `StartupError`, and changes nothing, where it cannot be used."""
+    wiring = app[WIRING]
+    await _apply(wiring, config)
+    if wiring.engine is not None:
+        wiring.engine.channels_changed()

@@ -1,0 +1,61 @@
+"""What the model lists show: one card for each public model, over all channels that serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy.channels import LiveChannel, Offer
+from proxy.engine.limits import default_seconds, default_size
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A public model: empty `seconds` or `sizes` mean that only their form is checked; the price is in US dollars."""
+
+    name: str
+    created: int
+    owned_by: str
+    seconds: tuple[int, ...]
+    sizes: tuple[str, ...]
+    default_seconds: int
+    default_size: str
+    image: bool
+    audio: bool | None
+    remix: bool
+    edit: bool
+    extend: bool
+    price_per_second: float | None
+
+
+def cards(channels: Iterable[LiveChannel], *, created: int) -> list[ModelCard]:
+    """The cards of all models that an enabled channel serves, by name; the first such channel describes a model."""
+    found: dict[str, ModelCard] = {}
+    for live in channels:
+        if not live.entry.enabled:
+            continue
+        for offer in live.offers.values():
+            if offer.public not in found:
+                found[offer.public] = _card(live, offer, created)
+    return sorted(found.values(), key=lambda card: card.name)
+
+
+def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
+    limits = offer.limits
+    mode = live.entry.remix
+    again = mode != "off" and (live.channel.can("remix") or (mode != "native" and limits.image))
+    return ModelCard(
+        name=offer.public,
+        created=created,
+        owned_by="reelgate",
+        seconds=limits.seconds,
+        sizes=limits.sizes,
+        default_seconds=default_seconds(limits),
+        default_size=default_size(limits),
+        image=limits.image,
+        audio=limits.audio,
+        remix=again,
+        edit=live.channel.can("edit") or again,
+        extend=live.channel.can("extend"),
+        price_per_second=limits.price,
+    )

@@ -1,0 +1,297 @@
+"""The engine's face: what the API and the dashboard may ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal, NamedTuple
+
+from proxy.channels import LiveChannel
+from proxy.engine import states
+from proxy.engine.cards import ModelCard, cards
+from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.orders import OrderDesk
+from proxy.engine.polling import Poller
+from proxy.engine.recovery import Recovery
+from proxy.engine.replays import Answer, Replays, word
+from proxy.engine.states import IllegalMove
+from proxy.engine.submissions import Submitter
+from proxy.engine.waiting import WaitingQueue
+from proxy.errors import (
+    ApiError,
+    ChannelUnavailable,
+    ContentExpired,
+    NotFound,
+    Stopping,
+    UnsupportedOperation,
+    VideoFailed,
+    VideoNotDeletable,
+    VideoNotFound,
+    VideoNotReady,
+)
+from proxy.ids import created_at, new_id
+from proxy.media.content import Opener
+from proxy.models import Clip, Source, Variant
+from proxy.records import Ask, Character, Key, Upload, Video
+from proxy.store import StoreBusy
+
+START_SPREAD = 5.0
+"""Seconds over which the first polls after a start are spread."""
+
+
+HOUSEKEEPING = 3600.0
+"""Seconds between two removals of what has expired in the store."""
+
+
+class Page(NamedTuple):
+    """One page of a list, and whether more follow."""
+
+    videos: list[Video]
+    has_more: bool
+
+
+class Engine:
+    """The life of videos, from the ask to the bytes."""
+
+    def __init__(self, core: Core, *, born: int) -> None:
+        self._core = core
+        self._born = born
+        self._submitter = Submitter(core)
+        self._queue = WaitingQueue(core, self._submitter)
+        self._poller = Poller(core, self._submitter)
+        self._recovery = Recovery(core, self._submitter)
+        self._desk = OrderDesk(core, self._submitter, self._queue)
+        self._replays = Replays(core)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up what the process before left, then work."""
+        core = self._core
+        unfinished = await core.store.unfinished()
+        await core.inputs.sweep({video.id for video in unfinished})
+        for position, video in enumerate(unfinished):
+            core.track(video)
+            match video.stage:
+                case "submitting":
+                    # The process ended while its request may have been on the wire.
+                    now = core.clock()
+                    self._recovery.add(await core.move(video.id, lambda current: states.uncertain(current, now=now)))  # noqa: B023
+                case "unknown":
+                    self._recovery.add(video)
+                case "running":
+                    self._poller.add(video, after=START_SPREAD * position / len(unfinished))
+                case _:
+                    self._queue.add(video)
+        if unfinished:
+            log.info("%d unfinished videos were taken up", len(unfinished))
+        for work, name in (
+            (self._poller.run(), "poller"),
+            (self._poller.take_over(), "poller: taken"),
+            (self._queue.run(), "queue"),
+            (self._queue.take_back(), "queue: back"),
+            (self._recovery.take_over(), "recovery"),
+            (self._keep_house(), "housekeeping"),
+        ):
+            core.spawn(work, name)
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self._core.store.prune(self._core.clock())
+            except StoreBusy as error:
+                log.warning("old Idempotency-Keys could not be removed: %s", error)
+            await asyncio.sleep(HOUSEKEEPING)
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new, let submissions on the wire have their answers, then stop all work."""
+        self._core.closing = True
+        await self._core.finish_tasks("place ", grace)
+        await self._core.finish_tasks("submit ", grace)
+        await self._core.cancel_tasks()
+
+    # -- making --------------------------------------------------------------------------------------------------------
+
+    async def order(self, ask: Ask, key: Key, *, idempotency_key: str | None = None, resent: bool = False) -> Answer:
+        """Make a video, or find the one that the same request made before.
+
+        Waits up to `submit_wait` for the upstream's word. `resent` says that an SDK marked the request as a repetition.
+        """
+        if self._core.closing:
+            raise Stopping("This server is stopping. Please try again.", retry_after=1)
+
+        async def place() -> Video:
+            submission = await self._desk.place(ask, key, idempotency_key)
+            return await word(submission, self._core.server.submit_wait)
+
+        # In a task of its own: a client that hangs up changes nothing.
+        first = self._replays.first_answer(ask, key, idempotency_key, resent, place)
+        return await asyncio.shield(self._core.carry(first, "place a video"))
+
+    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> None:
+        """Keep the answer about to be given, so that the same Idempotency-Key gets the same bytes again."""
+        await self._core.store.save_answer(key.id, idempotency_key, body)
+
+    def delivered(self, video: Video) -> None:
+        """The answer to the POST that made `video` was written in full."""
+        self._core.store.mark_answered(video.id)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def cached(self, video_id: str) -> Video | None:
+        """The video if it is in memory, without waiting; the caller checks the tenant and `listed`."""
+        video = self._core.store.cached(video_id)
+        if video is not None and video.stage == "running":
+            self._poller.watch(video)
+        return video
+
+    async def video(self, video_id: str, key: Key | None) -> Video:
+        """The video with this id; someone else's is a `VideoNotFound`, as is an unknown one (P5).
+
+        `key` None is a signed link: whoever holds it may see its video.
+        """
+        video = await self._core.newest(video_id)
+        if video is None or not video.listed or (key is not None and video.tenant != key.tenant):
+            raise VideoNotFound(f"Video with id '{video_id}' not found.")
+        if video.stage == "running":
+            self._poller.watch(video)
+        return video
+
+    async def videos(self, key: Key, *, after: str | None, limit: int, order: Literal["asc", "desc"]) -> Page:
+        """The key's own videos; `after` is the id of the last one already seen."""
+        found = await self._core.store.videos(key.tenant, after=after, limit=limit + 1, newest_first=order == "desc")
+        return Page(found[:limit], len(found) > limit)
+
+    def poll_after_ms(self, video: Video) -> int:
+        """How long a client should wait before it asks again."""
+        return max(int(self._poller.pace(video) * 1000), 50)
+
+    def models(self, key: Key) -> list[ModelCard]:
+        """What this key may order."""
+        return cards(self._core.channels, created=self._born)
+
+    async def content(self, video: Video, variant: Variant) -> tuple[Source, Opener]:
+        """Where the bytes of a completed video are, and what opens them."""
+        if video.status == "failed":
+            raise VideoFailed(f"Video with id '{video.id}' failed and has no content.")
+        if video.status != "completed" or video.job is None:
+            raise VideoNotReady(f"Video is not ready yet, use GET /v1/videos/{video.id} to check status.")
+        if video.expires_at is not None and video.expires_at <= self._core.clock():
+            raise ContentExpired(f"The content of video with id '{video.id}' has expired.")
+        live = self._core.channels.get(video.channel)
+        if live is None:
+            raise ChannelUnavailable("The channel that made this video is no longer configured.")
+        try:
+            return await live.channel.content(video.job, variant), live.channel.upstream
+        except ApiError:
+            raise
+        except Exception as error:
+            raise plugin_fault(live, error, "find the content of") from error
+
+    # -- deleting ------------------------------------------------------------------------------------------------------
+
+    async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
+        """Delete a video: cancelled when it waits or its channel can cancel, forgotten when `force` says so."""
+        video = await self.video(video_id, key)
+        if video.stage in ("submitting", "unknown") and not force:
+            raise VideoNotDeletable(
+                f"Video with id '{video_id}' is on its way to its upstream. Wait until it runs, or add ?force=true to "
+                "forget it here although it may be made and paid for."
+            )
+        if video.stage == "running":
+            await self._cancel(video, force)
+        try:
+            # Whatever happened to it meanwhile, it is what its owner saw or later: never one that started since.
+            await self._core.move(video_id, lambda current: self._deleted(current, seen=video, force=force))
+        except IllegalMove:
+            raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
+        if video.stage == "ended":
+            await self._delete_upstream(video)
+
+    def _deleted(self, current: Video, *, seen: Video, force: bool) -> Video:
+        if seen.stage == "waiting" and current.stage in states.AT_UPSTREAM and not force:
+            raise VideoNotDeletable(
+                f"Video with id '{current.id}' was submitted just now. Wait until it runs, or add ?force=true."
+            )
+        return states.deleted(current, now=self._core.clock())
+
+    async def _cancel(self, video: Video, force: bool) -> None:
+        live = self._core.channels.get(video.channel)
+        assert video.job is not None
+        try:
+            if live is None:
+                raise ChannelUnavailable("The channel that makes this video is no longer configured.")
+            if not live.channel.can("cancel"):
+                raise VideoNotDeletable(
+                    f"Video with id '{video.id}' is being made and its channel cannot cancel it. Wait until it ends, "
+                    "or add ?force=true to forget it here although it is paid for."
+                )
+            await self._call(live, live.channel.cancel(video.job), "cancel")
+        except ApiError as error:
+            if not force:
+                raise
+            log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
+
+    async def _delete_upstream(self, video: Video) -> None:
+        live = self._core.channels.get(video.channel)
+        if live is None or video.job is None or not live.channel.can("delete"):
+            return
+        try:
+            await self._call(live, live.channel.delete(video.job), "delete")
+        except ApiError as error:
+            # It is gone here; what the upstream keeps expires there.
+            log.warning("video %s was not deleted at channel %s: %s", video.id, live.name, error.message)
+
+    async def _call(self, live: LiveChannel, work: object, doing: str) -> None:
+        try:
+            await work  # type: ignore[misc]
+        except ApiError:
+            raise
+        except Exception as error:
+            raise plugin_fault(live, error, doing) from error
+
+    # -- characters ----------------------------------------------------------------------------------------------------
+
+    async def create_character(self, name: str, video: Upload, key: Key) -> Character:
+        """Make a character at the first channel that has them; it is pinned there."""
+        core = self._core
+        live = next((live for live in core.channels if live.entry.enabled and live.channel.can("character")), None)
+        if live is None:
+            raise UnsupportedOperation("No channel here has characters.")
+        character_id = new_id("char")
+        try:
+            stored = await core.inputs.clip(video, owner=character_id)
+            upstream_id = await self._character(live, name, core.inputs.load_clip(stored))
+        finally:
+            await core.inputs.discard(character_id)
+        character = Character(
+            id=character_id,
+            tenant=key.tenant,
+            channel=live.name,
+            upstream_id=upstream_id,
+            name=name,
+            created_at=created_at(character_id),
+        )
+        await core.store.add_character(character)
+        return character
+
+    async def _character(self, live: LiveChannel, name: str, clip: Clip) -> str:
+        try:
+            return await live.channel.character(name, clip)
+        except ApiError:
+            raise
+        except Exception as error:
+            raise plugin_fault(live, error, "make a character for") from error
+
+    async def character(self, character_id: str, key: Key) -> Character:
+        """The character with this id; someone else's is not found."""
+        found = await self._core.store.character(character_id)
+        if found is None or found.tenant != key.tenant:
+            raise NotFound(f"Character with id '{character_id}' not found.")
+        return found
+
+    # -- configuration -------------------------------------------------------------------------------------------------
+
+    def channels_changed(self) -> None:
+        """The file was read again: what waited for a channel may go now."""
+        self._core.throttled.clear()
+        self._core.freed.set()

@@ -1,0 +1,153 @@
+"""What a model can do, held against what was asked, before anything is stored or paid (P8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from proxy.errors import InvalidRequest, UnsupportedOperation
+from proxy.models import RATIO_PATTERN, SIZE_PATTERN, Model
+from proxy.records import Ask
+
+DEFAULT_SECONDS = 4
+DEFAULT_SIZE = "720x1280"
+"""OpenAI's own defaults, for a model that declares none."""
+
+
+class Settled(NamedTuple):
+    """What is ordered upstream: `size` is `WxH`. `adjusted` says what was asked where `mapping: nearest` moved it."""
+
+    seconds: int
+    size: str
+    adjusted: str | None = None
+
+
+def settle(seconds: int | None, size: str | None, model: Model, mapping: Literal["strict", "nearest"]) -> Settled:
+    """The legal values for `seconds` and `size`; an `InvalidRequest` with the legal ones where there are none."""
+    moved = []
+    wanted_seconds = default_seconds(model) if seconds is None else seconds
+    if model.seconds and wanted_seconds not in model.seconds:
+        if mapping == "strict":
+            raise InvalidRequest(
+                f"Invalid value: '{wanted_seconds}'. Supported values are: {_words(model.seconds)}.", param="seconds"
+            )
+        moved.append(f"seconds={wanted_seconds}")
+        # Of two that are equally near, the shorter one is the cheaper one.
+        wanted_seconds = min(model.seconds, key=lambda legal: (abs(legal - wanted_seconds), legal))
+    wanted_size = default_size(model) if size is None else _resolve(size, model)
+    if wanted_size is None:
+        if mapping == "strict":
+            raise InvalidRequest(f"Invalid value: '{size}'. Supported values are: {_words(model.sizes)}.", param="size")
+        moved.append(f"size={size}")
+        wanted_size = _nearest_size(str(size), model.sizes)
+    return Settled(wanted_seconds, wanted_size, "; ".join(moved) or None)
+
+
+def default_seconds(model: Model) -> int:
+    """The seconds that a request without any gets."""
+    if model.default_seconds is not None:
+        return model.default_seconds
+    return DEFAULT_SECONDS if not model.seconds or DEFAULT_SECONDS in model.seconds else model.seconds[0]
+
+
+def default_size(model: Model) -> str:
+    """The size, `WxH`, that a request without any gets."""
+    word = model.default_size or (model.sizes[0] if model.sizes else DEFAULT_SIZE)
+    return word if SIZE_PATTERN.fullmatch(word) else _pixels_of(word)
+
+
+def check_inputs(ask: Ask, model: Model) -> None:
+    """Refuse inputs that the model does not take."""
+    if ask.images and not model.image:
+        raise UnsupportedOperation(f"The model '{ask.model}' takes no input image.", param=ask.images[0].param)
+    if ask.audio and model.audio is False:
+        raise UnsupportedOperation(f"The model '{ask.model}' makes no sound.", param="audio")
+
+
+def merged_metadata(ask: Ask) -> dict[str, Any]:
+    """The metadata and the unknown top-level fields, as they may be merged into an upstream body."""
+    merged = {**ask.extra, **(ask.metadata or {})}
+    merged.pop("channel", None)
+    return merged
+
+
+def check_metadata(ask: Ask, priced: Collection[str], allowed: Collection[str]) -> None:
+    """Refuse keys, at any depth, that change the price and that the operator did not allow."""
+    for where, key in _keys(ask.metadata or {}, "metadata."):
+        _check_key(where, key, priced, allowed)
+    for where, key in _keys(ask.extra, ""):
+        _check_key(where, key, priced, allowed)
+
+
+def _check_key(where: str, key: str, priced: Collection[str], allowed: Collection[str]) -> None:
+    if key.lower() in priced and key not in allowed:
+        raise InvalidRequest(
+            f"'{where}' may change the price and is not allowed here. Leave it out, or ask the operator to list it "
+            "in allow_metadata.",
+            param=where,
+        )
+
+
+def _keys(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    # Not recursive: how deep a client's object nests is the client's choice.
+    todo: list[tuple[str, Any]] = [(prefix, value)]
+    while todo:
+        where, found = todo.pop()
+        if isinstance(found, Mapping):
+            for key, inner in found.items():
+                yield f"{where}{key}", str(key)
+                todo.append((f"{where}{key}.", inner))
+        elif isinstance(found, list):
+            todo.extend((where, inner) for inner in found)
+
+
+def _words(values: Collection[object]) -> str:
+    words = [f"'{value}'" for value in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, and {words[-1]}"
+
+
+def _resolve(size: str, model: Model) -> str | None:
+    """`size` as `WxH` where the model can make it, else None."""
+    ratio = RATIO_PATTERN.fullmatch(size)
+    if not model.sizes:
+        return _pixels_of(size) if ratio else size
+    if size in model.sizes:
+        return _pixels_of(size) if ratio else size
+    shape = _shape(size)
+    if ratio is None:
+        return size if any(_shape(word) == shape for word in model.sizes if RATIO_PATTERN.fullmatch(word)) else None
+    same_shape = [word for word in model.sizes if SIZE_PATTERN.fullmatch(word) and _shape(word) == shape]
+    return min(same_shape, key=lambda word: abs(min(_sides(word)) - 720), default=None)
+
+
+def _nearest_size(size: str, sizes: Collection[str]) -> str:
+    wide, high = _sides(size if SIZE_PATTERN.fullmatch(size) else _pixels_of(size))
+
+    def distance(word: str) -> tuple[float, float]:
+        width, height = _sides(_pixels_of(word) if RATIO_PATTERN.fullmatch(word) else word)
+        return (
+            round(abs(math.log(width / height) - math.log(wide / high)), 6),
+            abs(math.log(width * height) - math.log(wide * high)),
+        )
+
+    word = min(sizes, key=distance)
+    return _pixels_of(word) if RATIO_PATTERN.fullmatch(word) else word
+
+
+def _pixels_of(ratio: str) -> str:
+    """A ratio word at 720 pixels on the short side, both sides even."""
+    across, down = (int(part) for part in ratio.split(":"))
+    scale = 720 / min(across, down)
+    return f"{round(across * scale / 2) * 2}x{round(down * scale / 2) * 2}"
+
+
+def _sides(size: str) -> tuple[int, int]:
+    width, height = size.split("x")
+    return int(width), int(height)
+
+
+def _shape(word: str) -> tuple[int, int]:
+    across, down = (int(part) for part in word.replace("x", ":").split(":"))
+    divisor = math.gcd(across, down)
+    return across // divisor, down // divisor

@@ -1,0 +1,148 @@
+"""Accepting a video: everything that can be refused is refused first, then one durable commit, then the submission."""
+
+from __future__ import annotations
+
+from msgspec import json
+
+from proxy.engine.core import Core
+from proxy.engine.limits import merged_metadata
+from proxy.engine.requests import Placement, Submittable, build, first_frame
+from proxy.engine.routing import Route, route
+from proxy.engine.submissions import Submission, Submitter, began_on
+from proxy.engine.waiting import WaitingQueue
+from proxy.errors import InvalidRequest, RateLimited
+from proxy.ids import created_at, new_id
+from proxy.records import Ask, Attempt, Idempotent, Key, Order, StoredInput, Upload, Video
+
+QUEUE_FULL_WAIT = 30.0
+
+
+class OrderDesk:
+    """Turns asks into accepted videos."""
+
+    def __init__(self, core: Core, submitter: Submitter, queue: WaitingQueue) -> None:
+        self._core = core
+        self._submitter = submitter
+        self._queue = queue
+
+    async def place(self, ask: Ask, key: Key, idempotency_key: str | None) -> Submission:
+        """Accept `ask`, durably, and start its submission where a channel has room.
+
+        Raises an `ApiError` with nothing stored and nothing sent when it cannot be carried out.
+        """
+        core = self._core
+        way = await route(core, ask, key)
+        video_id = new_id("video")
+        try:
+            order = await self._order(ask, way, video_id)
+            video = self._video(ask, key, way, video_id, order)
+            placement = self._reserve(way, video_id)
+            if placement is None:
+                return await self._wait(video, idempotency_key)
+            try:
+                return await self._submit(video, placement, way, idempotency_key)
+            except BaseException:
+                core.release(placement.live.name, video_id)
+                raise
+        except BaseException:
+            if core.store.cached(video_id) is None:
+                await core.inputs.discard(video_id)
+            raise
+
+    async def _submit(self, video: Video, placement: Placement, way: Route, idempotency_key: str | None) -> Submission:
+        core = self._core
+        attempt_id = new_id("att")
+        now = core.clock()
+        began = began_on(video, placement, attempt_id, now)
+        ready: Submittable = await build(core, placement.live, placement.offer.limits, began, attempt_id)
+        attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now)
+        await core.store.accept(began, attempt, self._idempotent(began, idempotency_key))
+        core.track(began)
+        submission = Submission(began)
+        others = [other for other in way.placements if other is not placement]
+        self._submitter.start(submission, ready, [placement, *others])
+        return submission
+
+    async def _wait(self, video: Video, idempotency_key: str | None) -> Submission:
+        core = self._core
+        if len(self._queue) >= core.server.max_queued:
+            raise RateLimited("Too many videos are waiting here. Please try again later.", retry_after=QUEUE_FULL_WAIT)
+        await core.store.accept(video, None, self._idempotent(video, idempotency_key))
+        self._queue.add(video)
+        return Submission(video, detached=True)
+
+    def _reserve(self, way: Route, video_id: str) -> Placement | None:
+        for placement in way.placements:
+            if self._core.reserve(placement.live, video_id):
+                return placement
+        return None
+
+    async def _order(self, ask: Ask, way: Route, video_id: str) -> Order:
+        core = self._core
+        images = [await core.inputs.picture(upload, owner=video_id) for upload in ask.images]
+        for upload, stored in zip(ask.images[:1], images, strict=False):
+            _check_exact(way, upload, stored)
+        clip = await core.inputs.clip(ask.video, owner=video_id) if ask.video is not None else None
+        if way.reimagine and way.source is not None:
+            frame = await first_frame(core, way.placements[0].live, way.source)
+            upload = Upload(param="video", data=frame, filename="frame.png")
+            images = [await core.inputs.picture(upload, owner=video_id)]
+        source_order = way.source.order if way.source is not None else Order()
+        return Order(
+            extension_seconds=way.placements[0].settled.seconds if ask.kind == "extend" else None,
+            images=tuple(images),
+            video=clip,
+            characters=way.characters,
+            audio=source_order.audio if ask.audio is None else ask.audio,
+            seed=source_order.seed if ask.seed is None else ask.seed,
+            negative_prompt=source_order.negative_prompt if ask.negative_prompt is None else ask.negative_prompt,
+            metadata=merged_metadata(ask),
+            adjusted=way.placements[0].settled.adjusted,
+            reimagine=way.reimagine,
+        )
+
+    def _video(self, ask: Ask, key: Key, way: Route, video_id: str, order: Order) -> Video:
+        first = way.placements[0]
+        source = way.source
+        seconds, size = first.settled.seconds, first.settled.size
+        if ask.kind == "extend" and source is not None:
+            # The object shows the stitched whole.
+            seconds += source.seconds
+        return Video(
+            id=video_id,
+            tenant=key.tenant,
+            key_id=key.id,
+            kind=ask.kind,
+            model=first.offer.public,
+            upstream_model=first.offer.upstream,
+            channel=first.live.name,
+            prompt=ask.prompt,
+            seconds=seconds,
+            size=size,
+            created_at=created_at(video_id),
+            source_id=ask.source_id,
+            metadata=None if ask.metadata is None else json.encode(ask.metadata),
+            order=order,
+            fingerprint=ask.fingerprint,
+            changed_at=self._core.clock(),
+        )
+
+    def _idempotent(self, video: Video, idempotency_key: str | None) -> Idempotent | None:
+        if idempotency_key is None:
+            return None
+        return Idempotent(
+            key_id=video.key_id,
+            idempotency_key=idempotency_key,
+            fingerprint=video.fingerprint,
+            video_id=video.id,
+            created_at=self._core.clock(),
+        )
+
+
+def _check_exact(way: Route, upload: Upload, stored: StoredInput) -> None:
+    for placement in way.placements:
+        size = f"{stored.width}x{stored.height}"
+        exact = placement.offer.limits.exact_image and placement.live.entry.fit == "exact"
+        if not exact or size == placement.settled.size:
+            return
+    raise InvalidRequest("Inpaint image must match the requested width and height", param=upload.param)

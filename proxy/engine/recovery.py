@@ -1,0 +1,119 @@
+"""Unknown outcomes: looked up where the provider allows it, never submitted again, failed after a grace time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from proxy.channels import LiveChannel
+from proxy.engine import states
+from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.requests import build, offer_of
+from proxy.engine.states import IllegalMove
+from proxy.engine.submissions import Submitter, clean_failure
+from proxy.errors import ApiError
+from proxy.models import ABSENT, Absent, JobError, UpstreamJob
+from proxy.records import Attempt, Video
+
+FIRST_WAIT = 1.0
+MOST_WAIT = 60.0
+"""Seconds between two look-ups: the first time, and at most."""
+
+
+class Recovery:
+    """Settles videos whose submission has an unknown outcome, one task each."""
+
+    def __init__(self, core: Core, submitter: Submitter) -> None:
+        self._core = core
+        self._submitter = submitter
+
+    async def take_over(self) -> None:
+        """Look after what the submitter is uncertain of."""
+        while True:
+            self.add(await self._submitter.uncertain.get())
+
+    def add(self, video: Video) -> None:
+        """Look after a video in stage `unknown`."""
+        self._core.spawn(self._settle(video.id), f"recover {video.id}")
+
+    async def _settle(self, video_id: str) -> None:
+        core = self._core
+        wait = FIRST_WAIT
+        while True:
+            video = await core.newest(video_id)
+            if video is None or video.stage != "unknown":
+                return
+            live = core.channels.get(video.channel)
+            left = video.changed_at + core.server.unknown_grace - core.clock()
+            if live is not None:
+                found = await self._look_up(live, video)
+                if found is not None:
+                    await self._found(video, found)
+                    return
+                if left <= 0:
+                    await self._give_up(video)
+                    return
+            await asyncio.sleep(min(wait, left) if left > 0 else wait)
+            wait = min(wait * 2, MOST_WAIT)
+
+    async def _look_up(self, live: LiveChannel, video: Video) -> UpstreamJob | Absent | None:
+        if not live.channel.can("recover") or video.attempt_id is None:
+            return None
+        try:
+            ready = await build(self._core, live, offer_of(live, video).limits, video, video.attempt_id)
+            return await live.channel.recover(ready.request)
+        except ApiError as error:
+            log.info("looking up video %s on channel %s failed: %s", video.id, live.name, error.message)
+        except Exception as error:
+            plugin_fault(live, error, "recover")
+        return None
+
+    async def _found(self, video: Video, found: UpstreamJob | Absent) -> None:
+        core = self._core
+        now = core.clock()
+        if found is ABSENT:
+            error = JobError(
+                "upstream_failed", "The upstream never took this video; nothing was paid. Please ask again."
+            )
+            await self._end(video, error, "absent", "the upstream proved that it has no such job")
+            return
+        assert isinstance(found, UpstreamJob)
+        log.info("video %s was found at channel %s", video.id, video.channel)
+        with contextlib.suppress(IllegalMove):
+            moved = await core.move(
+                video.id,
+                lambda current: clean_failure(core, states.taken(current, found, now=now)),
+                attempt=self._attempt(video, now, "taken", "found by a look-up", found.id),
+            )
+            if moved.stage == "running":
+                self._submitter.taken.put_nowait(moved)
+
+    async def _give_up(self, video: Video) -> None:
+        log.warning("video %s on channel %s: what became of its submission stays unknown", video.id, video.channel)
+        error = JobError(
+            "outcome_unknown",
+            "The upstream did not say whether it took this video, and that could not be found out. It was not sent "
+            "again.",
+        )
+        await self._end(video, error, "unknown", "the grace time passed")
+
+    async def _end(self, video: Video, error: JobError, state: str, note: str) -> None:
+        now = self._core.clock()
+        with contextlib.suppress(IllegalMove):
+            await self._core.move(
+                video.id,
+                lambda current: states.failed(current, error, now=now),
+                attempt=self._attempt(video, now, state, note, None),
+            )
+
+    def _attempt(self, video: Video, now: float, state: str, note: str, upstream_id: str | None) -> Attempt:
+        return Attempt(
+            id=video.attempt_id or "",
+            video_id=video.id,
+            channel=video.channel,
+            state=state,  # type: ignore[arg-type]
+            started_at=video.changed_at,
+            ended_at=now,
+            upstream_id=upstream_id,
+            note=note,
+        )

@@ -1,0 +1,123 @@
+"""A stored video -> the `VideoRequest` that a plugin gets; the same at the first submission and at every recovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.channel import Channel
+from proxy.channels import LiveChannel, Offer
+from proxy.engine.core import Core, plugin_fault
+from proxy.engine.limits import Settled
+from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError
+from proxy.media import frames, pictures
+from proxy.models import Model, Picture, UpstreamJob, VideoRequest
+from proxy.records import Video
+from proxy.upstream import submission
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A channel that can make a video, the model it would use and the values that would be ordered from it."""
+
+    live: LiveChannel
+    offer: Offer
+    settled: Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Submittable:
+    """A request and, for a native remix, edit or extension, the job that it starts from."""
+
+    request: VideoRequest
+    source: UpstreamJob | None
+
+
+def offer_of(live: LiveChannel, video: Video) -> Offer:
+    """The offer that a video was made with, also after its model left the entry."""
+    offer = live.offers.get(video.model)
+    if offer is not None and offer.upstream == video.upstream_model:
+        return offer
+    limits = live.channel.models.get(video.upstream_model, live.channel.default_model)
+    return Offer(public=video.model, upstream=video.upstream_model, limits=limits)
+
+
+async def build(core: Core, live: LiveChannel, limits: Model, video: Video, attempt_id: str) -> Submittable:
+    """The request for `video` on `live`. Raises an `InvalidRequest` for inputs that this channel cannot take."""
+    order = video.order
+    pictures_in = [await core.inputs.load_picture(stored) for stored in order.images]
+    if limits.exact_image and pictures_in:
+        pictures_in[0] = await _fitted(pictures_in[0], video.size, live)
+    source = None
+    if video.source_id is not None and not order.reimagine:
+        origin = await core.newest(video.source_id)
+        source = origin.job if origin is not None else None
+        if source is None:
+            raise InvalidRequest(f"Video with id '{video.source_id}' has no result to start from.")
+    request = VideoRequest(
+        prompt=video.prompt,
+        model=video.upstream_model,
+        seconds=video.seconds if order.extension_seconds is None else order.extension_seconds,
+        size=video.size,
+        attempt_id=attempt_id,
+        kind="create" if order.reimagine else video.kind,
+        images=tuple(pictures_in),
+        video=core.inputs.load_clip(order.video) if order.video else None,
+        characters=order.characters,
+        audio=order.audio,
+        seed=order.seed,
+        negative_prompt=order.negative_prompt,
+        metadata={} if live.channel.closed_fields else order.metadata,
+    )
+    live.channel.check(request)
+    return Submittable(request, source)
+
+
+async def _fitted(picture: Picture, size: str, live: LiveChannel) -> Picture:
+    width, height = (int(side) for side in size.split("x"))
+    return await pictures.fit(picture, width, height, live.entry.fit)
+
+
+async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJob:
+    """Call the plugin once. Raises an `ApiError` whose `outcome` says what is known of the submission."""
+    with submission() as ledger:
+        try:
+            job = await _call(live.channel, ready)
+        except ApiError as error:
+            if ledger.taken:
+                # Whatever the plugin made of it: a paid call went through before.
+                error.outcome = Outcome.UNKNOWN
+            # An upstream may repeat the ids that stood in the body.
+            ids = (*ready.request.characters, *((ready.source.id,) if ready.source else ()))
+            error.message = core.redactor.text(error.message, ids)
+            raise
+        except Exception as error:
+            raise plugin_fault(live, error, ready.request.kind) from error
+    if not isinstance(job, UpstreamJob):
+        raise UpstreamError("The channel gave no job for this video.")
+    return job
+
+
+async def _call(channel: Channel, ready: Submittable) -> UpstreamJob:
+    request, source = ready.request, ready.source
+    if request.kind == "create":
+        return await channel.create(request)
+    if request.kind == "edit":
+        return await channel.edit(request, source)
+    if request.kind == "extend":
+        return await channel.extend(request, source)
+    if source is None:
+        raise InvalidRequest("A remix needs a video to start from.")
+    return await channel.remix(request, source)
+
+
+async def first_frame(core: Core, live: LiveChannel, source: Video) -> bytes:
+    """The first frame of a completed video as a PNG file, for a reimagined remix."""
+    if source.job is None:
+        raise InvalidRequest(f"Video with id '{source.id}' has no result to start from.")
+    try:
+        content = await live.channel.content(source.job, "video")
+    except ApiError:
+        raise
+    except Exception as error:
+        raise plugin_fault(live, error, "find the content of") from error
+    return await frames.first_frame(content, live.channel.upstream, folder=core.folder)

@@ -1,0 +1,186 @@
+"""Which channels may make a video: all that serve the model, or the one that the video is pinned to (P3)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from proxy.channels import LiveChannel, Offer
+from proxy.engine.core import Core
+from proxy.engine.limits import check_inputs, check_metadata, settle
+from proxy.engine.requests import Placement, offer_of
+from proxy.errors import (
+    ApiError,
+    ChannelUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    RemixUnsupported,
+    UnsupportedOperation,
+    VideoFailed,
+    VideoNotCompleted,
+    VideoNotFound,
+)
+from proxy.records import Ask, Character, Key, Video
+
+DEFAULT_MODEL = "sora-2"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The placements of an ask, the best first. `source` is the video it starts from; `reimagine` says that it is made
+    by a new creation from the source's first frame; `characters` are the pinned channel's ids."""
+
+    placements: tuple[Placement, ...]
+    source: Video | None = None
+    reimagine: bool = False
+    characters: tuple[str, ...] = ()
+
+    @property
+    def pinned(self) -> bool:
+        return self.source is not None or bool(self.characters)
+
+
+async def route(core: Core, ask: Ask, key: Key) -> Route:
+    """Hold an ask against the channels; an `ApiError` says why none may make it. Nothing is stored or sent."""
+    if ask.source_id is not None:
+        return await _follow(core, ask, key, ask.source_id)
+    if ask.characters:
+        return await _with_characters(core, ask, key)
+    if ask.kind == "create":
+        model = ask.model or DEFAULT_MODEL
+        serving = [(live, live.offers[model]) for live in core.channels if model in live.offers]
+        if not serving:
+            raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.", param="model")
+    else:
+        serving = [
+            (live, offer)
+            for live in core.channels
+            if live.channel.can(ask.kind) and (offer := _first_offer(live, ask.model)) is not None
+        ]
+        if not serving:
+            raise UnsupportedOperation(f"No channel here can {ask.kind} an uploaded video.", param="video")
+    enabled = [(live, offer) for live, offer in serving if live.entry.enabled]
+    if not enabled:
+        raise ChannelUnavailable("Every channel that serves this model is switched off.")
+    return Route(tuple(ranked(placements(ask, enabled))))
+
+
+def placements(ask: Ask, serving: Iterable[tuple[LiveChannel, Offer]]) -> list[Placement]:
+    """Those of `serving` whose limits the ask keeps; the first one's refusal where none does."""
+    found: list[Placement] = []
+    refusals: list[ApiError] = []
+    for live, offer in serving:
+        try:
+            named = replace(ask, model=offer.public)
+            check_inputs(named, offer.limits)
+            check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
+            found.append(Placement(live, offer, settle(ask.seconds, ask.size, offer.limits, live.entry.mapping)))
+        except ApiError as error:
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
+    return found
+
+
+def ranked(found: list[Placement], chance: random.Random = random.Random()) -> list[Placement]:  # noqa: B008, S311
+    """Higher priority first; within one priority a draw without replacement by weight."""
+
+    # Sorting by an exponential lot over the weight draws without replacement, in proportion to the weights.
+    def place(placement: Placement) -> tuple[int, float]:
+        entry = placement.live.entry
+        return -entry.priority, chance.expovariate(1.0) / entry.weight
+
+    return sorted(found, key=place)
+
+
+def pinned_channel(core: Core, name: str) -> LiveChannel:
+    """The channel that a video is pinned to, to ask it for something new."""
+    live = core.channels.get(name)
+    if live is None:
+        raise ChannelUnavailable("The channel that made this video is no longer configured.")
+    if not live.entry.enabled:
+        raise ChannelUnavailable("The channel that made this video is switched off.")
+    return live
+
+
+async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
+    source = await core.newest(source_id)
+    if source is None or source.tenant != key.tenant or not source.listed:
+        raise VideoNotFound(f"Video with id '{source_id}' not found.")
+    if source.status == "failed":
+        raise VideoFailed(f"Video with id '{source_id}' failed; only a completed video can be used here.")
+    if source.status != "completed":
+        raise VideoNotCompleted(f"Video with id '{source_id}' is not completed yet; try again when it is.")
+    live = pinned_channel(core, source.channel)
+    native, reimagine = _ways(live, ask.kind)
+    offer = offer_of(live, source)
+    if ask.model is not None and ask.model != source.model:
+        other = live.offers.get(ask.model)
+        if other is None:
+            raise InvalidRequest(
+                f"The model '{ask.model}' is not served by the channel that made this video. Leave 'model' out.",
+                param="model",
+            )
+        offer = other
+    if reimagine and not offer.limits.image:
+        raise _cannot(ask.kind)
+    check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
+    check_inputs(replace(ask, model=offer.public), offer.limits)
+    seconds = ask.seconds if ask.kind == "extend" else source.seconds
+    if ask.kind == "extend" or offer.public != source.model:
+        settled = settle(seconds, source.size, offer.limits, live.entry.mapping)
+    else:
+        # What was legal when the source was made is not held against limits that changed since.
+        settled = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=source.seconds, size=source.size)
+    return Route((Placement(live, offer, settled),), source=source, reimagine=reimagine and not native)
+
+
+def _ways(live: LiveChannel, kind: str) -> tuple[bool, bool]:
+    """Whether the channel carries `kind` out natively, and whether it may reimagine instead."""
+    native = live.channel.can(kind)
+    if kind == "extend":
+        if not native:
+            raise _cannot(kind)
+        return True, False
+    mode = live.entry.remix if kind == "remix" else "auto"
+    if mode == "off":
+        raise _cannot(kind)
+    if mode == "reimagine":
+        return False, True
+    if not native and mode == "native":
+        raise _cannot(kind)
+    return native, not native
+
+
+def _cannot(kind: str) -> ApiError:
+    if kind == "remix":
+        return RemixUnsupported("The channel that made this video cannot remix it.")
+    return UnsupportedOperation(f"The channel that made this video cannot {kind} it.")
+
+
+async def _with_characters(core: Core, ask: Ask, key: Key) -> Route:
+    characters: list[Character] = []
+    for character_id in ask.characters:
+        character = await core.store.character(character_id)
+        if character is None or character.tenant != key.tenant:
+            raise InvalidRequest(f"Character with id '{character_id}' not found.", param="characters")
+        characters.append(character)
+    names = {character.channel for character in characters}
+    if len(names) > 1:
+        raise InvalidRequest(
+            "These characters live at different channels and cannot appear together.", param="characters"
+        )
+    live = pinned_channel(core, names.pop())
+    model = ask.model or (DEFAULT_MODEL if DEFAULT_MODEL in live.offers else next(iter(live.offers)))
+    offer = live.offers.get(model)
+    if offer is None:
+        raise InvalidRequest(f"The model '{model}' is not served by the channel of these characters.", param="model")
+    found = placements(ask, [(live, offer)])
+    return Route(tuple(found), characters=tuple(character.upstream_id for character in characters))
+
+
+def _first_offer(live: LiveChannel, model: str | None) -> Offer | None:
+    if model is not None:
+        return live.offers.get(model)
+    return live.offers.get(DEFAULT_MODEL) or next(iter(live.offers.values()), None)

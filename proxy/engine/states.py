@@ -1,0 +1,138 @@
+"""The life of a video as pure moves: each takes a `Video` and answers the next one, or refuses.
+
+    waiting ──began──▶ submitting ──taken──▶ running ──polled──▶ ended
+       ▲                  │  │                  (a job that is finished at once goes straight to ended)
+       └────requeued──────┘  ├──uncertain──▶ unknown ──taken──▶ running
+                             └──refused──▶ refused
+    any of them ──failed──▶ ended;   any of them ──deleted──▶ deleted
+
+States only move forward (P6): a terminal stage is final, progress never falls, in_progress never becomes queued again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from proxy.models import JobError, UpstreamJob
+from proxy.records import Stage, Video
+
+ACTIVE: frozenset[Stage] = frozenset({"waiting", "submitting", "unknown", "running"})
+AT_UPSTREAM: frozenset[Stage] = frozenset({"submitting", "unknown", "running"})
+"""Stages in which a video takes one of its channel's `max_running` places."""
+
+
+class IllegalMove(Exception):
+    """The video is not in a stage from which this move leads."""
+
+
+def began(video: Video, *, channel: str, upstream_model: str, attempt_id: str, now: float, **settled: Any) -> Video:
+    """An attempt is about to be recorded for it on `channel`; `settled` are the values ordered from that channel."""
+    _need(video, "waiting", "submitting")
+    return replace(
+        video,
+        stage="submitting",
+        channel=channel,
+        upstream_model=upstream_model,
+        attempt_id=attempt_id,
+        changed_at=now,
+        **settled,
+    )
+
+
+def requeued(video: Video, *, submit_after: float, now: float) -> Video:
+    """The upstream certainly did not take it and may later."""
+    _need(video, "submitting", "waiting")
+    return replace(video, stage="waiting", attempt_id=None, submit_after=submit_after, changed_at=now)
+
+
+def uncertain(video: Video, *, now: float) -> Video:
+    """What became of its attempt is not known."""
+    _need(video, "submitting")
+    return replace(video, stage="unknown", changed_at=now)
+
+
+def refused(video: Video, *, now: float) -> Video:
+    """Its client is told now that it was not taken: nothing of it stays visible."""
+    _need(video, "submitting", "waiting")
+    return replace(video, stage="refused", status="failed", changed_at=now)
+
+
+def taken(video: Video, job: UpstreamJob, *, now: float) -> Video:
+    """The upstream has it as `job`."""
+    _need(video, "submitting", "unknown")
+    return _told(replace(video, stage="running", changed_at=now), job, now=now)
+
+
+def polled(video: Video, job: UpstreamJob, *, now: float) -> Video:
+    """The upstream told how it is."""
+    _need(video, "running")
+    return _told(video, job, now=now)
+
+
+def failed(video: Video, error: JobError, *, now: float) -> Video:
+    """It ends without a result."""
+    _need(video, *ACTIVE)
+    return replace(
+        video,
+        stage="ended",
+        status="failed",
+        error_code=error.code,
+        error_message=error.message,
+        changed_at=now,
+    )
+
+
+def deleted(video: Video, *, now: float) -> Video:
+    """Its owner wants it no more."""
+    if video.stage in ("refused", "deleted"):
+        raise IllegalMove(f"video {video.id} is {video.stage}")
+    return replace(video, stage="deleted", changed_at=now)
+
+
+def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
+    known = video.job
+    if known is not None:
+        job = UpstreamJob(
+            id=job.id,
+            status=job.status,
+            progress=job.progress,
+            url=job.url or known.url,
+            error=job.error,
+            expires_at=job.expires_at or known.expires_at,
+            facts={**known.facts, **job.facts},
+            poll_after=job.poll_after,
+        )
+    if job.status == "failed":
+        error = (
+            job.error
+            if isinstance(job.error, JobError)
+            else JobError("upstream_failed", "The upstream gave no reason.")
+        )
+        return failed(replace(video, job=job), error, now=now)
+    if job.status == "completed":
+        # A clock that stepped back must not date the end before the beginning.
+        completed_at = max(int(now), video.created_at)
+        expires_at = None if job.expires_at is None else max(int(job.expires_at), completed_at)
+        return replace(
+            video,
+            job=job,
+            stage="ended",
+            status="completed",
+            progress=100,
+            completed_at=completed_at,
+            expires_at=expires_at,
+            changed_at=now,
+        )
+    return replace(
+        video,
+        job=job,
+        status="in_progress" if "in_progress" in (job.status, video.status) else "queued",
+        progress=max(video.progress, int(job.progress or 0)),
+    )
+
+
+def _need(video: Video, *stages: str) -> None:
+    if video.stage not in stages:
+        raise IllegalMove(f"video {video.id} is {video.stage}, not {' or '.join(stages)}")

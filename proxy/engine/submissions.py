@@ -1,0 +1,244 @@
+"""Submitting: an attempt recorded before the upstream is called, its outcome classed, never repeated blindly (P2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from proxy.channels import LiveChannel
+from proxy.engine import states
+from proxy.engine.core import Core, log
+from proxy.engine.requests import Placement, Submittable, build, submit
+from proxy.engine.states import IllegalMove
+from proxy.errors import ApiError, Outcome, Throttled
+from proxy.ids import new_id
+from proxy.models import UpstreamJob
+from proxy.records import Attempt, Video
+
+REQUEUE_FIRST = 1.0
+REQUEUE_MOST = 60.0
+"""Seconds before a submission that was refused is tried again: the first time, and at most."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """One video on its way to an upstream, and what its client may still be told.
+
+    `detached`: the client has its 200, so that a refusal can only fail the video. `verdict`: the refusal that the
+    client is told instead of a 200. Whichever is set first holds; both are set without an await in between.
+    """
+
+    video: Video
+    detached: bool = False
+    verdict: ApiError | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Submitter:
+    """Carries submissions out, one task each."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._tries: dict[str, int] = {}
+        self.taken = asyncio.Queue[Video]()
+        """Videos that an upstream took, for the poller."""
+        self.uncertain = asyncio.Queue[Video]()
+        """Videos with an unknown outcome, for the recovery."""
+        self.requeued = asyncio.Queue[Video]()
+        """Videos that go back to the queue."""
+
+    def start(self, submission: Submission, ready: Submittable, placements: Sequence[Placement]) -> None:
+        """Submit a video whose attempt is recorded on `placements[0]`; the others are tried after a refusal."""
+        submission.task = self._core.spawn(
+            self._run(submission, ready, list(placements)), f"submit {submission.video.id}"
+        )
+
+    async def _run(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
+        placement = placements.pop(0)
+        throttled = False
+        while True:
+            job, error = await self._attempt(placement.live, ready)
+            attempt = self._attempt_of(submission.video, placement.live, ready)
+            if job is not None:
+                await self._taken(submission, placement.live, job, attempt)
+                return
+            assert error is not None
+            note = f"{type(error).__name__}: {error.message}"
+            if error.outcome is Outcome.UNKNOWN:
+                await self._unknown(submission, _ended(attempt, self._core.clock(), "unknown", note))
+                return
+            attempt = _ended(attempt, self._core.clock(), "refused", note)
+            if error.outcome is Outcome.CLIENT:
+                await self._reject(submission, error, attempt)
+                return
+            if isinstance(error, Throttled):
+                throttled = True
+                wait = REQUEUE_FIRST if error.retry_after is None else error.retry_after
+                self._core.throttled[placement.live.name] = self._core.clock() + wait
+            following = self._next(placements, submission.video.id)
+            if following is not None:
+                moved = await self._move_on(submission, following, attempt)
+                if moved is None:
+                    return
+                placement, ready = following, moved
+                continue
+            if throttled or placements or submission.detached:
+                # Throttled, or another channel is only full for now, or the client counts on it already.
+                await self._requeue(submission, placement.live, attempt)
+            else:
+                await self._reject(submission, error, attempt)
+            return
+
+    async def _attempt(self, live: LiveChannel, ready: Submittable) -> tuple[UpstreamJob | None, ApiError | None]:
+        try:
+            return await submit(self._core, live, ready), None
+        except ApiError as error:
+            return None, error
+
+    def _attempt_of(self, video: Video, live: LiveChannel, ready: Submittable) -> Attempt:
+        return Attempt(
+            id=ready.request.attempt_id, video_id=video.id, channel=live.name, started_at=submission_start(video)
+        )
+
+    async def _taken(self, submission: Submission, live: LiveChannel, job: UpstreamJob, attempt: Attempt) -> None:
+        core = self._core
+        now = core.clock()
+        ended = _ended(attempt, now, "taken", "", upstream_id=job.id)
+        self._tries.pop(submission.video.id, None)
+        try:
+            submission.video = await core.move(
+                submission.video.id,
+                lambda video: clean_failure(core, states.taken(video, job, now=now)),
+                attempt=ended,
+                surely=True,
+            )
+        except IllegalMove:
+            # Its owner deleted it by force while the request was on the wire.
+            log.warning("video %s was deleted while channel %s took it", submission.video.id, live.name)
+            if live.channel.can("cancel"):
+                await live.channel.cancel(job)
+            return
+        if submission.video.stage == "running":
+            self.taken.put_nowait(submission.video)
+
+    async def _unknown(self, submission: Submission, attempt: Attempt) -> None:
+        now = self._core.clock()
+        log.warning("the outcome of %s on channel %s is unknown: %s", attempt.id, attempt.channel, attempt.note)
+        try:
+            submission.video = await self._core.move(
+                submission.video.id, lambda video: states.uncertain(video, now=now), attempt=attempt, surely=True
+            )
+        except IllegalMove:
+            return
+        self.uncertain.put_nowait(submission.video)
+
+    async def _reject(self, submission: Submission, error: ApiError, attempt: Attempt | None) -> None:
+        core = self._core
+        now = core.clock()
+        self._tries.pop(submission.video.id, None)
+        if not submission.detached:
+            submission.verdict = error
+        try:
+            if submission.verdict is not None:
+                submission.video = await core.move(
+                    submission.video.id,
+                    lambda video: states.refused(video, now=now),
+                    attempt=attempt,
+                    forget_idempotency=True,
+                    surely=True,
+                )
+            else:
+                submission.video = await core.move(
+                    submission.video.id,
+                    lambda video: states.failed(video, core.job_error(error, video), now=now),
+                    attempt=attempt,
+                    surely=True,
+                )
+        except IllegalMove:
+            return
+
+    async def _requeue(self, submission: Submission, live: LiveChannel, attempt: Attempt) -> None:
+        core = self._core
+        now = core.clock()
+        tries = self._tries[submission.video.id] = self._tries.get(submission.video.id, 0) + 1
+        wait = min(REQUEUE_FIRST * 2 ** (tries - 1), REQUEUE_MOST)
+        again = max(now + wait, core.throttled.get(live.name, 0.0))
+        try:
+            submission.video = await core.move(
+                submission.video.id,
+                lambda video: states.requeued(video, submit_after=again, now=now),
+                attempt=attempt,
+                surely=True,
+            )
+        except IllegalMove:
+            return
+        self.requeued.put_nowait(submission.video)
+
+    def _next(self, placements: list[Placement], video_id: str) -> Placement | None:
+        for index, placement in enumerate(placements):
+            if self._core.reserve(placement.live, video_id):
+                return placements.pop(index)
+        return None
+
+    async def _move_on(self, submission: Submission, placement: Placement, attempt: Attempt) -> Submittable | None:
+        """Record the refused attempt and the next one on another channel, both before that one is called."""
+        core = self._core
+        try:
+            await core.move(submission.video.id, lambda video: video, attempt=attempt, surely=True)
+            began = await record_attempt(core, submission.video, placement)
+        except IllegalMove:
+            core.release(placement.live.name, submission.video.id)
+            return None
+        except ApiError as error:
+            core.release(placement.live.name, submission.video.id)
+            await self._reject(submission, error, None)
+            return None
+        submission.video, ready = began
+        return ready
+
+
+async def record_attempt(core: Core, video: Video, placement: Placement) -> tuple[Video, Submittable]:
+    """Make the next attempt of a waiting or refused video durable; answers the video and what to submit."""
+    attempt_id = new_id("att")
+    now = core.clock()
+
+    def began(current: Video) -> Video:
+        return began_on(current, placement, attempt_id, now)
+
+    ready = await build(core, placement.live, placement.offer.limits, began(video), attempt_id)
+    attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now)
+    return await core.move(video.id, began, attempt=attempt), ready
+
+
+def began_on(video: Video, placement: Placement, attempt_id: str, now: float) -> Video:
+    """`video` with an attempt on `placement`, and the values ordered there."""
+    settled: dict[str, object] = {}
+    if video.kind == "create":
+        settled = {"seconds": placement.settled.seconds, "size": placement.settled.size}
+    return states.began(
+        video,
+        channel=placement.live.name,
+        upstream_model=placement.offer.upstream,
+        attempt_id=attempt_id,
+        now=now,
+        **settled,
+    )
+
+
+def submission_start(video: Video) -> float:
+    """Unix seconds at which the attempt of a submitting video was recorded."""
+    return video.changed_at
+
+
+def clean_failure(core: Core, video: Video) -> Video:
+    """The video with its failure's sentence redacted, as it may be shown and stored."""
+    if video.error_message is None:
+        return video
+    return replace(video, error_message=core.clean(video.error_message, video))
+
+
+def _ended(attempt: Attempt, now: float, state: str, note: str, upstream_id: str | None = None) -> Attempt:
+    return replace(attempt, state=state, ended_at=now, note=note, upstream_id=upstream_id)

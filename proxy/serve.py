@@ -1,0 +1,215 @@
+"""The server process: log, signals, reload, and the lines that it prints when it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from proxy import config as configuration
+from proxy.accounts.keys import is_weak
+from proxy.api import SERVER_OPTIONS
+from proxy.app import WIRING, Wiring, create_app, reload
+from proxy.errors import StartupError
+from proxy.redact import RedactingFilter
+
+log = logging.getLogger("reelgate")
+
+GRACE = 30.0
+"""Seconds that a stop waits for downloads that are under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How the command line and the environment want the server; None means what the file or the default says."""
+
+    config_file: Path
+    data: Path
+    database: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    plugin_folders: tuple[Path, ...] = ()
+    environ: Mapping[str, str]
+
+
+async def serve(launch: Launch) -> None:
+    """Serve until SIGTERM or SIGINT. Raises a `StartupError` where it cannot start."""
+    config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
+    secret = launch.environ.get("REELGATE_SECRET", "").encode() or None
+    app = create_app(
+        config,
+        data=launch.data,
+        plugin_folders=launch.plugin_folders,
+        admin_key=launch.environ.get("REELGATE_ADMIN_KEY") or None,
+        secret=secret,
+        database=launch.database,
+    )
+    wiring = app[WIRING]
+    start_logging(config.server.log, wiring)
+    admin_key = launch.environ.get("REELGATE_ADMIN_KEY")
+    if admin_key and is_weak(admin_key):
+        log.warning("REELGATE_ADMIN_KEY is short enough to be guessed: use 32 characters or more")
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GRACE, **SERVER_OPTIONS)
+    stopping = asyncio.Event()
+    with _signals(app, launch, stopping):
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, launch.host, launch.port, backlog=1024)
+            try:
+                await site.start()
+            except OSError as error:
+                raise StartupError(_cannot_listen(launch, error)) from error
+            _print_ready(runner, wiring, launch)
+            await stopping.wait()
+            log.info("stopping: no new videos are taken")
+            wiring.state.ready = False
+            if wiring.engine is not None:
+                # While the door is still open, so that what is under way gets its answer and /readyz says why.
+                await wiring.engine.stop(GRACE)
+        finally:
+            await runner.cleanup()
+            logging.getLogger("reelgate.access").handlers[0].flush()
+    log.info("stopped")
+
+
+@contextlib.contextmanager
+def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> Any:
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def stop() -> None:
+        if stopping.is_set():
+            # Everything that matters is durable already.
+            os._exit(128 + signal.SIGTERM)
+        app[WIRING].state.ready = False
+        stopping.set()
+
+    def again() -> None:
+        task = asyncio.create_task(_reload(app, launch))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, again)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+async def _reload(app: web.Application, launch: Launch) -> None:
+    try:
+        config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
+        await reload(app, config)
+    except StartupError as error:
+        for line in str(error).splitlines():
+            log.error("not reloaded, nothing has changed: %s", line)
+        return
+    log.info("reloaded %s: %d channels", launch.config_file, len(config.channels))
+
+
+def _cannot_listen(launch: Launch, error: OSError) -> str:
+    where = f"{launch.host}:{launch.port}"
+    return f"cannot listen on {where} ({error.strerror or error}): choose another address with --host and --port"
+
+
+def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
+    host, port = runner.addresses[0][:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "localhost"
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    key = wiring.first_admin_key
+    models = sorted({public for live in wiring.channels or () for public in live.offers})
+    model = "sora-2" if "sora-2" in models else next(iter(models), "MODEL")
+    shown = key or "YOUR_KEY"
+    lines = [f"Reelgate serves the OpenAI Videos API at {base}", ""]
+    if key is not None:
+        lines += [f"  admin key (shown once): {key}", ""]
+    elif launch.environ.get("REELGATE_ADMIN_KEY"):
+        lines += ["  admin key: the one in REELGATE_ADMIN_KEY", ""]
+    else:
+        lines += ["  make a key:  reelgate keys create NAME", ""]
+    lines += [
+        "Try it:",
+        f'  curl {base}/videos -H "Authorization: Bearer {shown}" \\',
+        f"""       -H "Content-Type: application/json" -d '{{"model": "{model}", "prompt": "a paper plane"}}'""",
+        "",
+        "  from openai import OpenAI",
+        f'  client = OpenAI(base_url="{base}", api_key="{shown}")',
+        f'  video = client.videos.create_and_poll(model="{model}", prompt="a paper plane")',
+        '  client.videos.download_content(video.id).write_to_file("plane.mp4")',
+    ]
+    print("\n".join(lines), flush=True)  # noqa: T201 - this is what the command says
+
+
+class _Console(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_text:
+            # What the redacting filter left of it; to format it again would bring the secrets back.
+            line["exception"] = record.exc_text
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _AccessLines(logging.Handler):
+    """Gathers the access log and writes it a few times a second: a write for each line costs more than the request.
+
+    Its lines are made of a path without its query, so that there is no secret to take out.
+    """
+
+    EVERY = 0.25
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._lines:
+            self._loop.call_later(self.EVERY, self.flush)
+        self._lines.append(self.format(record))
+
+    def flush(self) -> None:
+        if self._lines:
+            lines, self._lines = self._lines, []
+            sys.stderr.write("\n".join(lines) + "\n")
+
+
+def start_logging(form: str, wiring: Wiring) -> None:
+    """Log to stderr as `console` or `json` lines, without the secrets that the configuration has."""
+    formatter = _Json() if form == "json" else _Console()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    handler.addFilter(RedactingFilter(wiring.redactor))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    lines = _AccessLines(asyncio.get_running_loop())
+    lines.setFormatter(formatter)
+    access = logging.getLogger("reelgate.access")
+    access.handlers[:] = [lines]
+    access.propagate = False
