@@ -1,0 +1,132 @@
+"""A Reelgate behind a Reelgate: plugins/openai.py speaks to the product itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.testing import SimulatorServer
+from tests.conftest import Launch, Product
+from tests.plugins.openai_oracle import KEY, picture_file
+from tests.simulators.openai import OpenAISimulator
+
+INNER_KEY = "rg_inner-admin-key-4b7d1f0a93ce6825"
+
+
+@dataclass
+class Chain:
+    """The outer product, the inner one behind it, and the simulator behind that."""
+
+    outer: Product
+    inner: Product
+    sim: OpenAISimulator
+
+    async def completed(self, **body: Any) -> dict[str, Any]:
+        video = await self.outer.create(**body)
+        return await self.finished(video)
+
+    async def finished(self, video: dict[str, Any]) -> dict[str, Any]:
+        self.sim.finish(self.sim.latest.id)
+        done = await self.outer.done(video["id"])
+        assert done["status"] == "completed", done
+        return done
+
+
+def entry(base_url: str, key: str) -> str:
+    channel = {"name": "up", "type": "openai", "base_url": base_url, "api_key": key, "models": ["sora-2"]}
+    return json.dumps({"channels": [{**channel, "poll_every": 0.05}]})
+
+
+@pytest.fixture
+async def chain(launch: Launch, tmp_path: Path) -> AsyncIterator[Chain]:
+    async with SimulatorServer(OpenAISimulator(keys={KEY})) as sim:
+        sim.automatic = False
+        inner = await launch(entry(sim.base_url, KEY), data=tmp_path / "inner", admin_key=INNER_KEY)
+        outer = await launch(entry(inner.url, INNER_KEY), data=tmp_path / "outer")
+        yield Chain(outer, inner, sim)
+
+
+async def test_a_video_goes_through_both(chain: Chain) -> None:
+    """Created with a picture, polled, downloaded whole and in part, deleted: paid for once, with an id for each hop."""
+    video = await chain.outer.create(
+        model="sora-2",
+        seconds="8",
+        size="1280x720",
+        input_reference={"image_url": f"data:image/png;base64,{base64.b64encode(picture_file(1280, 720)).decode()}"},
+    )
+    assert (video["seconds"], video["size"], chain.sim.paid) == ("8", "1280x720", 1)
+    done = await chain.finished(video)
+    _, listed, _ = await chain.inner.call("GET", "/v1/videos", key=INNER_KEY)
+    (within,) = listed["data"]
+    assert len({done["id"], within["id"], chain.sim.latest.id}) == 3
+    assert done["expires_at"] == within["expires_at"]
+    path = f"/v1/videos/{done['id']}"
+    for headers, status, data in (
+        ({}, 200, chain.sim.video_bytes),
+        ({"Range": "bytes=5-9"}, 206, chain.sim.video_bytes[5:10]),
+    ):
+        assert (await chain.outer.call("GET", f"{path}/content", headers=headers))[:2] == (status, data)
+    assert (await chain.outer.call("DELETE", path))[0] == 200
+    assert (await chain.inner.call("GET", f"/v1/videos/{within['id']}", key=INNER_KEY))[0] == 404
+    assert chain.sim.latest.removed
+    assert chain.sim.paid == 1
+
+
+async def test_follow_ups_go_through_both(chain: Chain) -> None:
+    """Remix, edit and extension start from the source's own job two hops away; each is paid for once."""
+    source = await chain.completed()
+    made = chain.sim.latest.id
+    for path, body, kind in (
+        (f"/v1/videos/{source['id']}/remix", {}, "remix"),
+        ("/v1/videos/edits", {"video": {"id": source["id"]}}, "edit"),
+        ("/v1/videos/extensions", {"video": {"id": source["id"]}, "seconds": "8"}, "extend"),
+    ):
+        status, video, _ = await chain.outer.call("POST", path, json={"prompt": "in winter", **body})
+        assert status == 200, video
+        assert (chain.sim.latest.kind, chain.sim.latest.facts["prompt"]) == (kind, "in winter")
+        if kind == "remix":
+            assert chain.sim.latest.facts["remixed_from"] == made
+            assert video["remixed_from_video_id"] == source["id"]
+        if kind == "extend":
+            assert (video["seconds"], chain.sim.latest.facts["seconds"]) == ("12", "12")
+    assert chain.sim.paid == 4
+
+
+async def test_refusals_go_through_both(chain: Chain) -> None:
+    """A moderated prompt is the client's 400 at both ends, and nothing is listed at either."""
+    chain.sim.then(chain.sim.error(400, "Your request was blocked.", code="moderation_blocked"), on="create")
+    status, body, _ = await chain.outer.call("POST", "/v1/videos", json={"prompt": "a paper plane"})
+    assert (status, body["error"]["code"]) == (400, "moderation_blocked")
+    assert "Your request was blocked." in body["error"]["message"]
+    _, listed, _ = await chain.outer.call("GET", "/v1/videos")
+    _, within, _ = await chain.inner.call("GET", "/v1/videos", key=INNER_KEY)
+    assert listed["data"] == within["data"] == []
+    assert chain.sim.paid == 0
+
+
+async def test_a_502_from_within_is_unknown(chain: Chain) -> None:
+    """A 502 of the inner product does not say whether a job runs, so the outer one waits and never submits again."""
+    chain.sim.then(chain.sim.error(429, "You exceeded your quota.", code="insufficient_quota"), on="create")
+    waiting = await chain.outer.create()
+    assert waiting["status"] == "queued"
+    await chain.completed(prompt="another one")
+    assert len(chain.sim.calls("create")) == 2
+    assert chain.sim.paid == 1
+
+
+async def test_failures_go_through_both(chain: Chain) -> None:
+    """A moderated and a broken job fail outside as they failed inside, in the upstream's sentence."""
+    for code, seen, sentence in (
+        ("moderation_blocked", "moderation_blocked", "Your request was blocked by our moderation system."),
+        ("server_error", "upstream_failed", "The lamp broke."),
+    ):
+        video = await chain.outer.create()
+        chain.sim.fail(chain.sim.latest.id, code=code, message=sentence)
+        failed = await chain.outer.done(video["id"])
+        assert (failed["status"], failed["error"]) == ("failed", {"code": seen, "message": sentence})
