@@ -176,8 +176,10 @@ class JobError:
     message: str
 
     def __post_init__(self) -> None:
-        if self.code not in FAILURE_CODES:
+        if not isinstance(self.code, str) or self.code not in FAILURE_CODES:
             object.__setattr__(self, "code", "upstream_failed")
+        if not isinstance(self.message, str) or not self.message.strip():
+            object.__setattr__(self, "message", "The upstream gave no reason.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +211,25 @@ class UpstreamJob:
         if isinstance(self.error, str):
             object.__setattr__(self, "error", JobError("upstream_failed", self.error))
         object.__setattr__(self, "progress", _whole_progress(self.progress, self.status))
+        # A plugin passes on what its upstream said, and a provider may put anything anywhere: what cannot be stored is
+        # a bad answer, not a crash.
+        _must(self.error is None or isinstance(self.error, JobError), "error", "a sentence or a JobError")
+        _must(self.url is None or isinstance(self.url, str), "url", "text")
+        _must(_is_number(self.expires_at), "expires_at", "unix seconds")
+        _must(_is_number(self.poll_after), "poll_after", "seconds")
+        _must(isinstance(self.facts, Mapping), "facts", "a dict")
+        object.__setattr__(self, "facts", dict(self.facts))
         if self.expires_at is not None:
             object.__setattr__(self, "expires_at", int(self.expires_at))
-        if not isinstance(self.facts, dict):
-            object.__setattr__(self, "facts", dict(self.facts))
+
+
+def _must(right: bool, name: str, what: str) -> None:
+    if not right:
+        raise UpstreamError(f"the {name} of an upstream's job must be {what} or None")
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def _whole_progress(progress: float | None, status: str) -> int:

@@ -1,0 +1,121 @@
+"""The laws about what is there in the end: the bytes, and what can be stopped, removed or reused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.errors import ApiError, UnsupportedOperation, UpstreamGone
+from proxy.models import Clip, Source
+from proxy.testing.bench import Kit, failure_of, law
+
+
+class ResultLaws(Kit):
+    """Laws about `content`, `cancel`, `delete` and `character`."""
+
+    @law
+    async def test_content_is_exact(self, tmp_path: Path) -> None:
+        """A completed job's content() gives exactly the bytes that the upstream made."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            assert job.status == "completed"
+            source = await bench.channel.content(job, "video")
+            assert isinstance(source, Source)
+            made = bench.sim.content_of(bench.sim.latest)
+            assert await bench.read(source) == made, "the content differs from what the upstream made"
+            again = await bench.channel.content(job, "video")
+            assert await bench.read(again) == made, "the content can be read only once"
+
+    @law
+    async def test_content_without_length(self, tmp_path: Path) -> None:
+        """An upstream that does not say how long its content is gives the same bytes."""
+        async with self.bench(tmp_path) as bench:
+            bench.sim.sends_length = False
+            source = await bench.channel.content(await bench.completed(), "video")
+            assert await bench.read(source) == bench.sim.content_of(bench.sim.latest)
+
+    @law
+    @pytest.mark.parametrize("sends_length", [True, False])
+    async def test_cut_content_breaks(self, tmp_path: Path, sends_length: bool) -> None:
+        """Content that the upstream cuts in its middle raises; it never looks like a shorter video."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            bench.sim.cut_content_at = 0.5
+            bench.sim.sends_length = sends_length
+            with pytest.raises((aiohttp.ClientError, ApiError, OSError)):
+                await bench.read(await bench.channel.content(job, "video"))
+
+    @law
+    async def test_key_stays_at_its_origin(self, tmp_path: Path) -> None:
+        """No credential goes to another origin than the channel's own, where a result may lie."""
+        async with self.bench(tmp_path) as bench:
+            await bench.read(await bench.channel.content(await bench.completed(), "video"))
+            elsewhere = [call for call in bench.sim.requests if call.elsewhere]
+            for call in elsewhere:
+                heard = f"{call.headers} {call.query}"
+                assert not any(secret in heard for secret in self.secrets()), f"the key went to {call.path}"
+
+    @law
+    @pytest.mark.parametrize("variant", ["thumbnail", "spritesheet"])
+    async def test_stills_are_given_or_unsupported(self, tmp_path: Path, variant: str) -> None:
+        """A thumbnail or spritesheet is a picture of its own, or UnsupportedOperation; never the video."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            try:
+                source = await bench.channel.content(job, variant)  # type: ignore[arg-type]
+            except UnsupportedOperation:
+                return
+            assert await bench.read(source) != bench.sim.content_of(bench.sim.latest), f"the {variant} is the video"
+
+    @law
+    async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
+        """cancel() of a running job stops it at the upstream."""
+        self.needs("cancel")
+        async with self.bench(tmp_path) as bench:
+            job = await bench.submit()
+            bench.sim.advance(bench.sim.latest.id)
+            await bench.channel.cancel(job)
+            made = bench.sim.latest
+            assert made.cancelled or made.removed, "the job still runs at the upstream"
+
+    @law
+    async def test_delete_removes_the_result(self, tmp_path: Path) -> None:
+        """delete() of a finished job removes it at the upstream; a second time it does nothing or says UpstreamGone."""
+        self.needs("delete")
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            await bench.channel.delete(job)
+            assert bench.sim.latest.removed, "the job is still at the upstream"
+            try:
+                await bench.channel.delete(job)
+            except UpstreamGone:
+                return
+
+    @law
+    async def test_character_has_an_id(self, tmp_path: Path) -> None:
+        """character() sends the clip once and answers the upstream's id."""
+        self.needs("character")
+        async with self.bench(tmp_path) as bench:
+            clip = Clip(tmp_path / "clip.mp4")
+            await asyncio.to_thread(clip.path.write_bytes, bench.sim.video_bytes)
+            made = await bench.channel.character("Mossy", clip)
+            assert isinstance(made, str)
+            assert made
+            (call,) = bench.sim.calls("character")
+            assert bench.sim.video_bytes in call.body, "the clip did not arrive as it is"
+
+    @law
+    async def test_unsupported_is_said_so(self, tmp_path: Path) -> None:
+        """What the channel does not override is UnsupportedOperation, and reaches no upstream."""
+        cls = self.channel_class()
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            before = len(bench.sim.requests)
+            for operation in ("remix", "edit", "extend"):
+                if not cls.can(operation):
+                    error = await failure_of(bench.submit(operation, job))
+                    assert isinstance(error, UnsupportedOperation)
+            assert len(bench.sim.requests) == before

@@ -1,0 +1,1 @@
+"""One local stand-in per provider, each written from the provider's documentation."""
