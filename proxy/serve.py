@@ -19,7 +19,7 @@ from aiohttp import web
 
 from proxy import config as configuration
 from proxy.accounts.keys import is_weak
-from proxy.api import SERVER_OPTIONS
+from proxy.api import API, SERVER_OPTIONS, Access
 from proxy.app import WIRING, Wiring, create_app, reload
 from proxy.errors import StartupError
 from proxy.redact import RedactingFilter
@@ -57,6 +57,7 @@ async def serve(launch: Launch) -> None:
     )
     wiring = app[WIRING]
     start_logging(config.server.log, wiring)
+    access = app[API].access = AccessWriter(config.server.log)
     admin_key = launch.environ.get("REELGATE_ADMIN_KEY")
     if admin_key and is_weak(admin_key):
         log.warning("REELGATE_ADMIN_KEY is short enough to be guessed: use 32 characters or more")
@@ -79,7 +80,7 @@ async def serve(launch: Launch) -> None:
                 await wiring.engine.stop(GRACE)
         finally:
             await runner.cleanup()
-            logging.getLogger("reelgate.access").handlers[0].flush()
+            access.flush()
     log.info("stopped")
 
 
@@ -175,28 +176,36 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-class _AccessLines(logging.Handler):
-    """Gathers the access log and writes it a few times a second: a write for each line costs more than the request.
-
-    Its lines are made of a path without its query, so that there is no secret to take out.
-    """
+class AccessWriter:
+    """Gathers the lines of the access log and writes them a few times a second: a write for each line, or a logger,
+    costs more than the request. Its lines are made of a path without its query: there is no secret to take out."""
 
     EVERY = 0.25
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._loop = loop
-        self._lines: list[str] = []
+    def __init__(self, form: str) -> None:
+        self._line = _json_line if form == "json" else _console_line
+        self._waiting: list[Access] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._lines:
-            self._loop.call_later(self.EVERY, self.flush)
-        self._lines.append(self.format(record))
+    def __call__(self, access: Access) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(self.EVERY, self.flush)
+        self._waiting.append(access)
 
     def flush(self) -> None:
-        if self._lines:
-            lines, self._lines = self._lines, []
-            sys.stderr.write("\n".join(lines) + "\n")
+        """Write what has gathered."""
+        waiting, self._waiting = self._waiting, []
+        sys.stderr.write("".join(map(self._line, waiting)))
+
+
+def _console_line(access: Access) -> str:
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(access.at))
+    return f"{at} INFO    reelgate.access: {access}\n"
+
+
+def _json_line(access: Access) -> str:
+    line = {"time": round(access.at, 3), "level": "info", "logger": "reelgate.access", **access._asdict()}
+    del line["at"]
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def start_logging(form: str, wiring: Wiring) -> None:
@@ -208,8 +217,3 @@ def start_logging(form: str, wiring: Wiring) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    lines = _AccessLines(asyncio.get_running_loop())
-    lines.setFormatter(formatter)
-    access = logging.getLogger("reelgate.access")
-    access.handlers[:] = [lines]
-    access.propagate = False

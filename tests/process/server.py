@@ -21,7 +21,7 @@ class ServerProcess:
         self.folder = folder
         self.config = folder / "channels.yaml"
         self.text = text
-        self.environ = dict(environ or {"REELGATE_ADMIN_KEY": KEY})
+        self.environ = {"REELGATE_ADMIN_KEY": KEY} if environ is None else dict(environ)
         self.base_url = ""
         self.port = 0
         self.output: list[str] = []

@@ -1,6 +1,7 @@
 """The server as a process: starts, stops, kills, reloads."""
 
 import asyncio
+import re
 import signal
 from typing import Any
 
@@ -32,6 +33,10 @@ async def done(server: ServerProcess, video_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
 
+async def states(server: ServerProcess, ids: list[str]) -> list[str]:
+    return [(await call(server, "GET", f"/videos/{video_id}"))[1]["status"] for video_id in ids]
+
+
 async def test_ten_renders_survive_kill_9(spawn: Spawn) -> None:
     """Killed in the middle of ten renders, twice, the server finishes all ten, each of them once."""
     server = spawn(DEMO)
@@ -42,9 +47,7 @@ async def test_ten_renders_survive_kill_9(spawn: Spawn) -> None:
         assert status == 200, video
         ids.append(video["id"])
     for _ in range(2):
-        while not any(
-            (await call(server, "GET", f"/videos/{video_id}"))[1]["status"] == "completed" for video_id in ids
-        ):
+        while "completed" not in await states(server, ids):
             await asyncio.sleep(0.02)
         await server.kill()
         await server.start()
@@ -62,7 +65,7 @@ async def test_first_start_shows_a_key_once(spawn: Spawn) -> None:
     await server.start()
     while not any("client.videos.create_and_poll" in line for line in server.output):
         await asyncio.sleep(0.01)
-    (key,) = {word for line in server.output for word in line.split() if word.startswith("rg_")}
+    (key,) = set(re.findall(r"rg_[\w-]+", "\n".join(server.output)))
     assert (await call(server, "GET", "/videos", key=key))[0] == 200
     assert await server.stop() == 0
     assert key not in "\n".join(server.log)
@@ -82,7 +85,7 @@ async def test_one_server_for_one_data_folder(spawn: Spawn) -> None:
     with pytest.raises(RuntimeError, match="another reelgate serves this data folder"):
         await second.start()
     assert not any("Traceback" in line for line in second.log)
-    assert second.process.returncode == 1
+    assert await second.ended() == 1
 
 
 async def test_a_stop_answers_what_is_under_way(spawn: Spawn) -> None:

@@ -11,6 +11,7 @@ warnings.simplefilter("ignore", DeprecationWarning)
 
 import openai  # noqa: E402
 from openai import OpenAI  # noqa: E402
+from openai.types import Video  # noqa: E402
 
 SMALL = {"size": "128x72", "seconds": "1"}
 
@@ -60,12 +61,9 @@ def main(base_url: str, key: str, folder: Path) -> None:
     with (folder / "plane.mp4").open("rb") as clip:
         edit = client.videos.edit(prompt="in blue", video=clip)
     assert client.videos.poll(edit.id, poll_interval_ms=50).status == "completed"
-    longer = client.videos.extend(
-        prompt="and on",
-        seconds="1",
-        video=None,
-        extra_body={"video": {"id": video.id}},  # type: ignore[arg-type]
-    )
+    # The Python SDK takes files only where the wire has {"id": …}; curl, LiteLLM and the Node SDK send that.
+    by_id = {"prompt": "and on", "seconds": "1", "video": {"id": video.id}}
+    longer = client.post("/videos/extensions", body=by_id, cast_to=Video)
     assert longer.seconds == "2", longer
     with (folder / "plane.mp4").open("rb") as clip:
         character = client.videos.create_character(name="Moss", video=clip)
