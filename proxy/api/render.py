@@ -1,0 +1,129 @@
+"""Videos -> the JSON that clients see."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import hdrs, web
+from multidict import istr
+
+from proxy.api import links
+from proxy.api.context import Api
+from proxy.models import Status
+from proxy.records import Video
+
+POLL_AFTER: Final = istr("openai-poll-after-ms")
+ADJUSTED: Final = "x-reelgate-adjusted"
+
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+
+class ErrorObject(msgspec.Struct, frozen=True, gc=False):
+    """Why a video failed."""
+
+    code: str
+    message: str
+
+
+class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
+    """OpenAI's 13 keys, nulls and all; then ours."""
+
+    id: str
+    object: str = "video"
+    model: str
+    status: Status
+    progress: int
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None
+    prompt: str | None
+    size: str
+    seconds: str
+    remixed_from_video_id: str | None
+    error: ErrorObject | None
+    task_id: str
+    video_url: str | msgspec.UnsetType = msgspec.UNSET
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class VideoPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list."""
+
+    object: str = "list"
+    data: list[VideoObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+def video_object(api: Api, request: web.Request, video: Video) -> VideoObject:
+    """The public object of a video."""
+    error = None
+    if video.status == "failed":
+        error = ErrorObject(video.error_code or "upstream_failed", video.error_message or "The video failed.")
+    return VideoObject(
+        id=video.id,
+        model=video.model,
+        status=video.status,
+        progress=video.progress,
+        created_at=video.created_at,
+        completed_at=video.completed_at,
+        expires_at=video.expires_at,
+        prompt=video.prompt,
+        size=video.size,
+        seconds=str(video.seconds),
+        remixed_from_video_id=video.remixed_from_video_id,
+        error=error,
+        task_id=video.id,
+        video_url=_url(api, request, video) if video.status == "completed" else msgspec.UNSET,
+        metadata=msgspec.UNSET if video.metadata is None else msgspec.Raw(video.metadata),
+    )
+
+
+def video_page(api: Api, request: web.Request, videos: Sequence[Video], has_more: bool) -> VideoPage:
+    """The list envelope around some videos."""
+    return VideoPage(
+        data=[video_object(api, request, video) for video in videos],
+        first_id=videos[0].id if videos else None,
+        last_id=videos[-1].id if videos else None,
+        has_more=has_more,
+    )
+
+
+def poll_headers(api: Api, video: Video) -> dict[str, str]:
+    """The header that tells the SDK when to look again, for a video that is not finished."""
+    if video.status in ("completed", "failed"):
+        return {}
+    return {POLL_AFTER: str(api.engine.poll_after_ms(video))}
+
+
+def response(body: Any, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:
+    """A JSON answer: `body` is bytes that are ready, or what msgspec can encode. `headers` are added to."""
+    headers = {} if headers is None else headers
+    headers[hdrs.CONTENT_TYPE] = "application/json"
+    return web.Response(body=body if isinstance(body, bytes) else encode(body), status=status, headers=headers)
+
+
+def _url(api: Api, request: web.Request, video: Video) -> str | msgspec.UnsetType:
+    origin = api.public_url
+    if origin is None:
+        host = request.headers.get(hdrs.HOST, "")
+        # Without a Host that can stand in a URL there is no absolute address to give.
+        if not _is_host(host):
+            return msgspec.UNSET
+        origin = f"{request.scheme}://{host}"
+    query = links.sign(api.secret, video.id, "video", ttl=api.settings.link_ttl, now=time.time())
+    return f"{origin.rstrip('/')}/v1/videos/{video.id}/content?{query}"
+
+
+@functools.lru_cache(maxsize=256)
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None

@@ -1,0 +1,50 @@
+"""Which URL is whose."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from proxy.api import characters, content, generations, health, models, videos
+from proxy.api.expectations import expect
+
+PREFIXES: Final = ("/v1", "")
+
+# An id takes all between two slashes, also what only decodes to one, so that it answers like any unknown id; but the
+# words that are routes of their own are no ids.
+_VIDEO: Final = "/videos/{id:(?!(?:characters|edits|extensions|models)(?:/|$))[^/]+}"
+
+
+def add(app: web.Application) -> None:
+    """Add every route of the surface, under `/v1` and without it."""
+    table: list[tuple[str, str, Handler]] = [
+        # First, because the router looks in this order, and clients look at videos all the time.
+        ("GET", _VIDEO, videos.retrieve),
+        ("DELETE", _VIDEO, videos.delete),
+        ("POST", "/videos", videos.create),
+        ("GET", "/videos", videos.page),
+        ("POST", "/videos/edits", videos.edit),
+        ("POST", "/videos/extensions", videos.extend),
+        ("POST", "/videos/characters", characters.create),
+        ("GET", "/videos/characters/{id:[^/]+}", characters.retrieve),
+        ("GET", "/videos/models", models.capabilities),
+        ("POST", _VIDEO + "/remix", videos.remix),
+        ("GET", _VIDEO + "/content", content.send),
+        ("GET", "/models", models.catalogue),
+        ("GET", "/models/{id:.+}", models.retrieve),
+        ("POST", "/video/generations", generations.create),
+        ("GET", "/video/generations/{id:[^/]+}", generations.retrieve),
+    ]
+    for prefix in PREFIXES:
+        for method, path, handler in table:
+            _add(app, method, prefix + path, handler)
+    _add(app, "GET", "/healthz", health.healthz)
+    _add(app, "GET", "/readyz", health.readyz)
+
+
+def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
+    app.router.add_route(method, path, handler, expect_handler=expect)
+    if method == "GET":
+        app.router.add_route("HEAD", path, handler, expect_handler=expect)
