@@ -159,6 +159,9 @@ async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, p
     context.trace_request_ctx.connected = True
 
 
+_AT_ONCE: Final = 64 * 1024
+
+
 class TooLarge(Exception):
     """A body with more bytes than its reader takes."""
 
@@ -176,11 +179,15 @@ async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 @asynccontextmanager
-async def payload(json: Any, form: Form | None) -> AsyncIterator[io.BytesIO | aiohttp.FormData | None]:
+async def payload(json: Any, form: Form | None) -> AsyncIterator[bytes | io.BytesIO | aiohttp.FormData | None]:
     """What aiohttp sends for `json`, or for `form` as multipart. Clips are read from their files piece by piece."""
     if form is None:
+        if json is None:
+            yield None
+            return
+        body = msgspec.json.encode(json)
         # aiohttp writes a file piece by piece, but a long `bytes` in one go.
-        yield None if json is None else io.BytesIO(msgspec.json.encode(json))
+        yield body if len(body) <= _AT_ONCE else io.BytesIO(body)
         return
     fields = aiohttp.FormData(default_to_multipart=True)
     async with AsyncExitStack() as stack:

@@ -98,8 +98,10 @@ class Store:
         `forget_idempotency` frees the Idempotency-Keys that stand for the video.
         """
 
+        before = self._recent.get(video.id)
+
         def operation(db: sqlite3.Connection) -> Video:
-            changed = videos.update(db, video)
+            changed = videos.update(db, video, before)
             if attempt is not None:
                 attempts.save(db, attempt)
             if forget_idempotency:

@@ -41,6 +41,18 @@ _UPDATE: Final = """
     WHERE id = ? AND version = ?
     RETURNING version, answered
 """
+# What most changes touch. What was ordered stays, and need not be written again.
+_ADVANCE: Final = """
+    UPDATE videos
+    SET stage = ?, status = ?, progress = ?, completed_at = ?, expires_at = ?, error_code = ?, error_message = ?,
+        job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, version = version + 1
+    WHERE id = ? AND version = ?
+    RETURNING version, answered
+"""
+_ORDERED: Final = (
+    *("model", "upstream_model", "channel", "prompt", "seconds", "size", "source_id", "metadata", "order"),
+)
+"""The fields that `_UPDATE` writes and `_ADVANCE` leaves."""
 _MARK_ANSWERED: Final = "UPDATE videos SET answered = 1 WHERE id = ? AND answered = 0"
 _FIND: Final = _SELECT + "WHERE id = ?"
 _OLDEST_FIRST: Final = (
@@ -79,9 +91,48 @@ def insert(db: sqlite3.Connection, video: Video) -> None:
     )
 
 
-def update(db: sqlite3.Connection, video: Video) -> Video:
-    """The video as it is stored now; `StaleVideo` when its row is not of `video.version`."""
-    rows = db.execute(
+def update(db: sqlite3.Connection, video: Video, before: Video | None = None) -> Video:
+    """The video as it is stored now; `StaleVideo` when its row is not of `video.version`.
+
+    `before` is that version, where it is known: then only what is no longer the same is written.
+    """
+    rows = _advance(db, video) if before is not None and _same_order(video, before) else _rewrite(db, video)
+    if not rows:
+        raise StaleVideo(video.id)
+    version, answered = rows[0]
+    return msgspec.structs.replace(video, version=version, answered=bool(answered))
+
+
+def _same_order(video: Video, before: Video) -> bool:
+    # By identity: a move copies the struct, and what it did not touch is the same object.
+    return before.version == video.version and all(
+        getattr(video, field) is getattr(before, field) for field in _ORDERED
+    )
+
+
+def _advance(db: sqlite3.Connection, video: Video) -> list[Any]:
+    return db.execute(
+        _ADVANCE,
+        (
+            video.stage,
+            video.status,
+            video.progress,
+            video.completed_at,
+            video.expires_at,
+            video.error_code,
+            video.error_message,
+            _job_json(video),
+            video.attempt_id,
+            video.changed_at,
+            video.submit_after,
+            video.id,
+            video.version,
+        ),
+    ).fetchall()
+
+
+def _rewrite(db: sqlite3.Connection, video: Video) -> list[Any]:
+    return db.execute(
         _UPDATE,
         (
             video.model,
@@ -108,10 +159,6 @@ def update(db: sqlite3.Connection, video: Video) -> Video:
             video.version,
         ),
     ).fetchall()
-    if not rows:
-        raise StaleVideo(video.id)
-    version, answered = rows[0]
-    return msgspec.structs.replace(video, version=version, answered=bool(answered))
 
 
 def mark_answered(db: sqlite3.Connection, video_id: str) -> None:

@@ -141,27 +141,42 @@ class Writer:
 
 
 def _commit(operations: Sequence[Callable[[sqlite3.Connection], Any]], db: sqlite3.Connection) -> list[_Done]:
-    done = []
+    """Run all operations in one transaction.
+
+    Nearly always all of them succeed, and then a savepoint for each would be a third of the work; so the first try has
+    none, and only when one fails is everything rolled back and run again with them.
+    """
     if db.in_transaction:
         # A rollback that failed, on a disk that was away, is made up for.
         db.execute("ROLLBACK")
-    db.execute("BEGIN IMMEDIATE")
     try:
-        for operation in operations:
-            db.execute("SAVEPOINT operation")
-            try:
-                done.append(_Done(operation(db), None))
-            except Exception as error:
-                if not db.in_transaction:
-                    # SQLite gave the whole transaction up, as it does when the disk is full.
-                    raise
-                db.execute("ROLLBACK TO operation")
-                done.append(_Done(None, error))
-            db.execute("RELEASE operation")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            done = [_Done(operation(db), None) for operation in operations]
+        except Exception:
+            if not db.in_transaction:
+                # SQLite gave the whole transaction up, as it does when the disk is full.
+                raise
+            db.execute("ROLLBACK")
+            db.execute("BEGIN IMMEDIATE")
+            done = [_isolated(operation, db) for operation in operations]
         db.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             if db.in_transaction:
                 db.execute("ROLLBACK")
         raise
+    return done
+
+
+def _isolated(operation: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> _Done:
+    db.execute("SAVEPOINT operation")
+    try:
+        done = _Done(operation(db), None)
+    except Exception as error:
+        if not db.in_transaction:
+            raise
+        db.execute("ROLLBACK TO operation")
+        done = _Done(None, error)
+    db.execute("RELEASE operation")
     return done
