@@ -160,8 +160,8 @@ class OpenAI(Channel):
             return AccountRefused("The upstream account has no quota left. Only the operator can change that.")
         if status == 503 and words & BUSY:
             return Throttled("The upstream is too busy; try again later.")
-        # A Reelgate whose own channel is gone, or that is stopping, took nothing.
-        if status == 503 and "channel_unavailable" in words:
+        # A Reelgate says so where it certainly took nothing.
+        if status >= 500 and reply.headers.get("x-reelgate-not-taken") == "true":
             return UpstreamRefused(message)
         return None
 

@@ -23,6 +23,7 @@ from proxy.errors import (
 from proxy.hookspecs import hookimpl
 from proxy.models import (
     ABSENT,
+    Absent,
     Clip,
     JobError,
     Model,
@@ -30,11 +31,13 @@ from proxy.models import (
     Reply,
     Source,
     UpstreamJob,
+    Variant,
     VideoRequest,
 )
 
 __all__ = [
     "ABSENT",
+    "Absent",
     "AccountRefused",
     "ApiError",
     "Channel",
@@ -58,6 +61,7 @@ __all__ = [
     "UpstreamRefused",
     "UpstreamTimeout",
     "UpstreamUnreachable",
+    "Variant",
     "VideoRequest",
     "hookimpl",
 ]

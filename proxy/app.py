@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,9 @@ def create_app(
             stack.callback(lock.release)
             store = await Store.open(database or data / "reelgate.db")
             stack.push_async_callback(store.close)
+            # Half-written parts of requests that a kill cut off.
+            for leftovers in (data / "uploads", data / "work"):
+                await asyncio.to_thread(shutil.rmtree, leftovers, ignore_errors=True)
             wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
             http = Http()
             await http.start()

@@ -76,7 +76,7 @@ class Channel(ABC):
         self.options = options
         self.upstream: Final = upstream
         self.folder: Final = folder
-        """A folder of this channel's own inside the data folder, for a plugin that keeps files. It may not exist yet."""
+        """This channel's own folder inside the data folder, for a plugin that keeps files. It may not exist yet."""
         upstream.headers = self.headers
         upstream.refusal = self.refusal
 
@@ -90,7 +90,7 @@ class Channel(ABC):
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         """Ask the upstream once how `job` is. It may be called at any time and any number of times."""
 
-    def check(self, request: VideoRequest) -> None:
+    def check(self, request: VideoRequest) -> None:  # noqa: B027 - most plugins have nothing to check
         """Raise an `InvalidRequest` for what `models` cannot say, before anything is stored or paid. No I/O."""
 
     # -- what an upstream may be able to do ----------------------------------------------------------------------------
@@ -145,10 +145,10 @@ class Channel(ABC):
         """
         return None
 
-    async def start(self) -> None:
+    async def start(self) -> None:  # noqa: B027 - most plugins have nothing to start
         """Called once before the first use; raise a `PluginError` where something is missing."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Called once when the channel leaves or the process stops."""
 
     # -- facts ---------------------------------------------------------------------------------------------------------

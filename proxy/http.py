@@ -6,14 +6,19 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import SimpleNamespace
-from typing import Any, BinaryIO, Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 from proxy.guard import NOTHING, Allowance, GuardedConnector, UnusableUrl, check_url, same_origin
 from proxy.models import Clip, Picture
@@ -40,6 +45,26 @@ class Flight:
         self.connected = False
 
 
+FLIGHT: Final[ContextVar[Flight | None]] = ContextVar("reelgate_flight", default=None)
+"""The flight of the paid call that this task makes."""
+
+
+class _PaidConnector(aiohttp.TCPConnector):
+    """A new connection for each request, and a note in `FLIGHT` when it stands. (aiohttp's tracing would note it too,
+    but calls a dozen signals for each request.)"""
+
+    def __init__(self, *, resolver: AbstractResolver | None) -> None:
+        # `limit=0`: the engine bounds what runs at once, and a call that waits for a place would look like a timeout.
+        super().__init__(limit=0, resolver=resolver, force_close=True)
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        flight = FLIGHT.get()
+        if flight is not None:
+            flight.connected = True
+        return connection
+
+
 class Http:
     """The sessions that all channels share: `await start()` before the first use, `await close()` at the end.
 
@@ -54,12 +79,9 @@ class Http:
 
     async def start(self) -> None:
         """Make the sessions, on the running loop."""
-        # `limit=0`: the engine bounds what runs at once, and a call that waits for a place would look like a timeout.
-        traces = aiohttp.TraceConfig()
-        traces.on_connection_create_end.append(_connected)
         connectors: dict[str, aiohttp.TCPConnector] = {
             "calls": aiohttp.TCPConnector(limit=0, resolver=self._resolver),
-            "paid": aiohttp.TCPConnector(limit=0, resolver=self._resolver, force_close=True),
+            "paid": _PaidConnector(resolver=self._resolver),
             "foreign": GuardedConnector(limit=0, resolver=self._resolver),
         }
         self._sessions = {
@@ -70,7 +92,6 @@ class Http:
                 headers={"User-Agent": USER_AGENT},
                 trust_env=False,
                 read_bufsize=_READ_BUFFER,
-                trace_configs=[traces] if name == "paid" else [],
             )
             for name, connector in connectors.items()
         }
@@ -155,10 +176,6 @@ def _joined(base: str, location: str) -> str:
         raise UnusableUrl("The URL redirects to an address that is malformed.") from None
 
 
-async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, params: Any) -> None:
-    context.trace_request_ctx.connected = True
-
-
 _AT_ONCE: Final = 64 * 1024
 
 
@@ -178,17 +195,18 @@ async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
     return bytes(chunks)
 
 
+def json_payload(value: Any) -> bytes | io.BytesIO | None:
+    """What aiohttp sends for `value` as JSON; None where there is no body."""
+    if value is None:
+        return None
+    body = msgspec.json.encode(value)
+    # aiohttp writes a file piece by piece, but a long `bytes` in one go.
+    return body if len(body) <= _AT_ONCE else io.BytesIO(body)
+
+
 @asynccontextmanager
-async def payload(json: Any, form: Form | None) -> AsyncIterator[bytes | io.BytesIO | aiohttp.FormData | None]:
-    """What aiohttp sends for `json`, or for `form` as multipart. Clips are read from their files piece by piece."""
-    if form is None:
-        if json is None:
-            yield None
-            return
-        body = msgspec.json.encode(json)
-        # aiohttp writes a file piece by piece, but a long `bytes` in one go.
-        yield body if len(body) <= _AT_ONCE else io.BytesIO(body)
-        return
+async def form_payload(form: Form) -> AsyncIterator[aiohttp.FormData]:
+    """What aiohttp sends for `form` as multipart. Clips are read from their files piece by piece."""
     fields = aiohttp.FormData(default_to_multipart=True)
     async with AsyncExitStack() as stack:
         for name, value in form.items() if isinstance(form, Mapping) else form:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import config as configuration
 from proxy.accounts.keys import is_weak
@@ -176,6 +177,12 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _no_traceback_for_bad_http(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP is its sender's fault and answered with a 400; it says nothing about the server."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
 class AccessWriter:
     """Gathers the lines of the access log and writes them a few times a second: a write for each line, or a logger,
     costs more than the request. Its lines are made of a path without its query: there is no secret to take out."""
@@ -217,3 +224,4 @@ def start_logging(form: str, wiring: Wiring) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("aiohttp.server").addFilter(_no_traceback_for_bad_http)

@@ -26,7 +26,7 @@ from proxy.answers import (
 )
 from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
 from proxy.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
-from proxy.http import Flight, Form, Http, TooLarge, bounded, payload
+from proxy.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
 from proxy.models import Reply, Source
 from proxy.redact import Redactor
 
@@ -297,21 +297,34 @@ class Upstream:
         form: Form | None,
         flight: Flight | None,
     ) -> Reply:
-        session = self._http.calls if flight is None else self._http.paid
-        async with (
-            payload(json, form) as body,
-            session.request(
-                method,
-                url,
-                params=params,
-                data=body,
-                headers=headers,
-                # A 307 would send the body, and any redirect our credentials, once more.
-                allow_redirects=False,
-                timeout=self._timeout,
-                trace_request_ctx=flight,
-            ) as response,
-        ):
+        if form is not None:
+            async with form_payload(form) as fields:
+                return await self._sent(method, url, params, headers, fields, flight)
+        return await self._sent(method, url, params, headers, json_payload(json), flight)
+
+    async def _sent(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: CIMultiDict[str],
+        body: Any,
+        flight: Flight | None,
+    ) -> Reply:
+        session = self._http.calls
+        if flight is not None:
+            session = self._http.paid
+            FLIGHT.set(flight)
+        async with session.request(
+            method,
+            url,
+            params=params,
+            data=body,
+            headers=headers,
+            # A 307 would send the body, and any redirect our credentials, once more.
+            allow_redirects=False,
+            timeout=self._timeout,
+        ) as response:
             return decode(
                 await bounded(response, LARGEST_BODY),
                 status=response.status,

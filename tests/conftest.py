@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from proxy import config
+from proxy.api import SERVER_OPTIONS
 from proxy.app import WIRING, create_app
 
 ADMIN_KEY = "rg_test-admin-key-0123456789abcdef"
@@ -88,8 +89,8 @@ async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
         app: web.Application = create_app(
             parsed, data=data or tmp_path / "data", plugin_folders=plugins, admin_key=admin_key, secret=b"s" * 32
         )
-        server = TestServer(app, access_log=None)
-        await server.start_server()
+        server = TestServer(app)
+        await server.start_server(**SERVER_OPTIONS)
         session = ClientSession()
         running.append((server, session))
         return Product(server, session)

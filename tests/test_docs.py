@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from proxy import channel, config, errors, models
 from proxy.store import StoreBusy
 

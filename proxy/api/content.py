@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -11,6 +12,7 @@ from proxy.api import links, queries
 from proxy.api.auth import authenticate
 from proxy.api.context import API
 from proxy.api.videos import visible
+from proxy.errors import ContentExpired, UpstreamGone
 from proxy.media import content
 from proxy.models import Source, Variant
 from proxy.records import Video
@@ -23,18 +25,24 @@ PICTURES: Final = {"thumbnail": "image/webp", "spritesheet": "image/jpeg"}
 async def send(request: web.Request) -> web.StreamResponse:
     """Answer with the video or a variant of it."""
     video, variant = await _allowed(request)
-    source, opener = await request.app[API].engine.content(video, variant)
-    media_type = _media_type(source, variant)
     name = video.id if variant == "video" else f"{video.id}-{variant}"
-    return await content.send(
-        request,
-        source,
-        opener=opener,
-        etag=name,
-        media_type=media_type,
-        filename=name + SUFFIXES[media_type],
-        modified=video.completed_at or video.created_at,
-    )
+    try:
+        engine = request.app[API].engine
+        source, opener = await engine.content(video, variant)
+        if source.url is not None and not source.headers and engine.redirects(video):
+            raise web.HTTPFound(source.url, headers={hdrs.CACHE_CONTROL: "private, no-store"})
+        media_type = _media_type(source, variant)
+        return await content.send(
+            request,
+            replace(source, media_type=media_type),
+            opener=opener,
+            etag=name,
+            media_type=media_type,
+            filename=name + SUFFIXES[media_type],
+            modified=video.completed_at or video.created_at,
+        )
+    except UpstreamGone as gone:
+        raise ContentExpired(f"The upstream no longer has the {variant} of video with id '{video.id}'.") from gone
 
 
 async def _allowed(request: web.Request) -> tuple[Video, Variant]:

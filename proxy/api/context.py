@@ -52,6 +52,9 @@ class Engine(Protocol):
     async def content(self, video: Video, variant: Variant) -> tuple[Source, Opener]:
         """Where the bytes of a video are, and what opens an address."""
 
+    def redirects(self, video: Video) -> bool:
+        """Whether clients are sent to the provider's own address of a video, where it needs no key."""
+
     async def create_character(self, name: str, video: Upload, key: Key) -> Character:
         """Make a character from an uploaded clip."""
 

@@ -17,6 +17,7 @@ from proxy.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    Outcome,
     RateLimited,
     Stopping,
     Throttled,
@@ -28,6 +29,9 @@ LONGEST_WAIT: Final = 60.0
 """Seconds: openai-node ignores a longer `Retry-After`, openai-python does not retry at all above 120."""
 FAREWELL: Final = 2.0
 """Seconds that a refused client may go on sending until the connection is closed."""
+
+NOT_TAKEN: Final = "x-reelgate-not-taken"
+"""The header of a failed POST that certainly made no video."""
 
 SIBLING_PREFIXES: Final = ("/v1/video/generations", "/video/generations")
 """Routes whose errors carry `code`, `message` and `data` beside OpenAI's `error`."""
@@ -79,6 +83,9 @@ def answer(request: web.Request, error: ApiError, *, status: int | None = None) 
             seconds = min(seconds, LONGEST_WAIT)
         response.headers[hdrs.RETRY_AFTER] = str(math.ceil(seconds))
         response.headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
+    if request.method == hdrs.METH_POST and response.status >= 500 and error.outcome is not Outcome.UNKNOWN:
+        # For a Reelgate in front of this one: no other status of 5xx says that nothing was taken.
+        response.headers[NOT_TAKEN] = "true"
     if isinstance(error, Unauthorized):
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return response

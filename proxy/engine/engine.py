@@ -187,6 +187,11 @@ class Engine:
         except Exception as error:
             raise plugin_fault(live, error, "find the content of") from error
 
+    def redirects(self, video: Video) -> bool:
+        """Whether clients are sent to the provider's own address of a video, where it needs no key."""
+        live = self._core.channels.get(video.channel)
+        return live is not None and live.entry.content == "redirect"
+
     # -- deleting ------------------------------------------------------------------------------------------------------
 
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:

@@ -16,6 +16,7 @@ from proxy.errors import (
     InvalidRequest,
     RangeNotSatisfiable,
     Throttled,
+    UnsupportedOperation,
     UpstreamError,
     UpstreamGone,
     UpstreamTimeout,
@@ -93,8 +94,11 @@ def _check_head(head: bytes, media_type: str) -> None:
     if not head:
         raise UpstreamError("The upstream answered with an empty file.")
     # Every MP4 starts with the box `ftyp` (ISO/IEC 14496-12, 4.3); an error page starts otherwise.
-    wrong = head[4:8] != b"ftyp" if media_type == "video/mp4" else head.lstrip()[:1] in (b"<", b"{", b"[")
-    if wrong:
+    is_film = head[4:8] == b"ftyp"
+    if is_film and media_type.startswith("image/"):
+        # Many servers ignore the query `variant` and send the video.
+        raise _no_variant()
+    if not is_film if media_type == "video/mp4" else head.lstrip()[:1] in (b"<", b"{", b"["):
         raise UpstreamError(f"The upstream answered with something that is not {media_type}.")
 
 
@@ -234,23 +238,30 @@ async def _get(stack: AsyncExitStack, source: Source, opener: Opener, range: str
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamError("The upstream of this video broke the connection off.") from error
     if response.status != 200 and not (range and response.status in (206, 416)):
-        raise _refused(response)
+        raise _refused(response, source)
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UpstreamError("The upstream answered with a compressed file although none was asked for.")
     return response
 
 
-def _refused(response: aiohttp.ClientResponse) -> UpstreamError:
+def _refused(response: aiohttp.ClientResponse, source: Source) -> ApiError:
     status = response.status
-    if status in (403, 404, 410):
+    if source.media_type.startswith("image/") and status in (400, 405, 422, 501):
+        return _no_variant()
+    # A signed address that has run out is a 403; where our key went with the request, it is our key that is refused.
+    if status in (404, 410) or (status == 403 and not source.headers):
         return UpstreamGone(f"The upstream no longer has this content (it answered {status}).")
-    if status in (401, 402):
+    if status in (401, 402, 403):
         return AccountRefused(f"The upstream refused access to this content (it answered {status}).")
     if status == 429:
         wait = response.headers.get("Retry-After", "")
         seconds = float(wait) if re.fullmatch("[0-9]{1,6}", wait) else None
         return Throttled("The upstream is too busy; try again.", retry_after=seconds)
     return UpstreamError(f"The upstream answered {status} instead of the content.")
+
+
+def _no_variant() -> UnsupportedOperation:
+    return UnsupportedOperation("The upstream of this video has no such variant of it.", param="variant")
 
 
 def _receiver(response: aiohttp.ClientResponse) -> Receive:

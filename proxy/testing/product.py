@@ -15,6 +15,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from proxy import config as configuration
+from proxy.api import SERVER_OPTIONS
 from proxy.app import create_app
 from proxy.engine.limits import default_seconds, default_size
 from proxy.models import Model
@@ -115,7 +116,9 @@ class ProductLaws(Kit):
                 admin_key=ADMIN_KEY,
                 secret=b"contract" * 4,
             )
-            async with TestServer(app) as server_under_test:
+            server_under_test = TestServer(app)
+            await server_under_test.start_server(**SERVER_OPTIONS)
+            async with server_under_test:
                 base = str(server_under_test.make_url("/"))
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with aiohttp.ClientSession(base, headers=headers) as session:

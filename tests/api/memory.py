@@ -192,6 +192,9 @@ class MemoryEngine:
         self.forced.append(force)
         self.videos_by_id[video_id] = msgspec.structs.replace(video, stage="deleted")
 
+    def redirects(self, video: Video) -> bool:
+        return False
+
     async def content(self, video: Video, variant: Variant) -> tuple[Source, NoOpener]:
         if video.status != "completed":
             raise VideoNotReady(f"Video is not ready yet, use GET /v1/videos/{video.id} to check status.")

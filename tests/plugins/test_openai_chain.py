@@ -110,14 +110,23 @@ async def test_refusals_go_through_both(chain: Chain) -> None:
     assert chain.sim.paid == 0
 
 
-async def test_a_502_from_within_is_unknown(chain: Chain) -> None:
-    """A 502 of the inner product does not say whether a job runs, so the outer one waits and never submits again."""
+async def test_a_certain_refusal_from_within_is_one_outside(chain: Chain) -> None:
+    """An inner account without quota is a refusal at once, not an outcome to wait for; nothing is listed at either."""
     chain.sim.then(chain.sim.error(429, "You exceeded your quota.", code="insufficient_quota"), on="create")
+    status, body, headers = await chain.outer.call("POST", "/v1/videos", json={"prompt": "a paper plane"})
+    assert (status, body["error"]["code"], headers["x-reelgate-not-taken"]) == (502, "upstream_error", "true")
+    assert (await chain.outer.call("GET", "/v1/videos"))[1]["data"] == []
+
+
+async def test_an_unknown_outcome_within_is_queued_at_both(chain: Chain) -> None:
+    """What the inner product cannot know the outer one shows as queued, and neither submits again."""
+    chain.sim.fault("html_502", on="create")
     waiting = await chain.outer.create()
     assert waiting["status"] == "queued"
     await chain.completed(prompt="another one")
     assert len(chain.sim.calls("create")) == 2
-    assert chain.sim.paid == 1
+    # The one behind the 502 was taken, as it may well be.
+    assert chain.sim.paid == 2
 
 
 async def test_failures_go_through_both(chain: Chain) -> None:

@@ -112,7 +112,7 @@ REFUSALS: list[tuple[str, int, Any, dict[str, str], type[ApiError], Outcome, str
         "a Reelgate's channel is gone",
         503,
         enveloped("The channel is gone.", "channel_unavailable", "server_error"),
-        {"x-should-retry": "false"},
+        {"x-should-retry": "false", "x-reelgate-not-taken": "true"},
         UpstreamRefused,
         Outcome.REFUSED,
         None,
