@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import cache, partial
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -250,7 +251,8 @@ class Upstream:
         url = self.url(path)
         credentials = self.headers()
         sent = self._merged(credentials, headers, json=json is not None)
-        words = _words(url, params, credentials)
+        # Looked for only in what went wrong.
+        words = cache(partial(_words, url, params, credentials))
         ledger = _submission.get()
         flight = Flight()
         refused = False
@@ -265,7 +267,7 @@ class Upstream:
                 self._log(method, error, "its answer is too large")
             except TRANSPORT_ERRORS as cause:
                 error = transport_error(cause, connected=flight.connected if paid else None)
-                self._log(method, error, self._redactor.text(f"{type(cause).__name__}: {cause}", words))
+                self._log(method, error, self._redactor.text(f"{type(cause).__name__}: {cause}", words()))
             refused = error.outcome is not Outcome.UNKNOWN
             raise self._settled(error, paid=paid) from None
         finally:
@@ -333,24 +335,26 @@ class Upstream:
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
-    def _meaning(self, method: str, reply: Reply, words: list[str]) -> ApiError | None:
+    def _meaning(self, method: str, reply: Reply, words: Callable[[], list[str]]) -> ApiError | None:
         try:
             error = self.refusal(reply.status, reply)
         except ApiError as raised:
             error = raised
         except Exception as bug:
-            why = self._redactor.text(repr(bug), words)
+            why = self._redactor.text(repr(bug), words())
             log.error("channel %s: refusal() of its plugin failed on HTTP %d: %s", self.name, reply.status, why)
             error = None
         if error is None:
-            error = status_error(reply, self._redactor, words)
+            if 200 <= reply.status < 300:
+                return None
+            error = status_error(reply, self._redactor, words())
         else:
-            error.message = self._redactor.text(error.message, words)
+            error.message = self._redactor.text(error.message, words())
             error.args = (error.message,)
             if isinstance(error, Throttled) and error.retry_after is None:
                 error.retry_after = retry_after(reply.headers)
         if error is not None:
-            said = self._redactor.text(sentence(reply), words)
+            said = self._redactor.text(sentence(reply), words())
             self._log(method, error, f"it answered HTTP {reply.status}{said and f' and said: {said}'}")
         return error
 

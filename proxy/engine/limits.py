@@ -57,12 +57,12 @@ def default_size(model: Model) -> str:
     return word if SIZE_PATTERN.fullmatch(word) else _pixels_of(word)
 
 
-def check_inputs(ask: Ask, model: Model) -> None:
-    """Refuse inputs that the model does not take."""
+def check_inputs(ask: Ask, name: str, model: Model) -> None:
+    """Refuse inputs that the model, publicly called `name`, does not take."""
     if ask.images and not model.image:
-        raise UnsupportedOperation(f"The model '{ask.model}' takes no input image.", param=ask.images[0].param)
+        raise UnsupportedOperation(f"The model '{name}' takes no input image.", param=ask.images[0].param)
     if ask.audio and model.audio is False:
-        raise UnsupportedOperation(f"The model '{ask.model}' makes no sound.", param="audio")
+        raise UnsupportedOperation(f"The model '{name}' makes no sound.", param="audio")
 
 
 def merged_metadata(ask: Ask) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core
@@ -72,8 +72,7 @@ def placements(ask: Ask, serving: Iterable[tuple[LiveChannel, Offer]]) -> list[P
     refusals: list[ApiError] = []
     for live, offer in serving:
         try:
-            named = replace(ask, model=offer.public)
-            check_inputs(named, offer.limits)
+            check_inputs(ask, offer.public, offer.limits)
             check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
             found.append(Placement(live, offer, settle(ask.seconds, ask.size, offer.limits, live.entry.mapping)))
         except ApiError as error:
@@ -126,7 +125,7 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
     if reimagine and not offer.limits.image:
         raise _cannot(ask.kind)
     check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
-    check_inputs(replace(ask, model=offer.public), offer.limits)
+    check_inputs(ask, offer.public, offer.limits)
     seconds = ask.seconds if ask.kind == "extend" else source.seconds
     if ask.kind == "extend" or offer.public != source.model:
         settled = settle(seconds, source.size, offer.limits, live.entry.mapping)

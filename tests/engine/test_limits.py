@@ -101,11 +101,11 @@ def test_inputs_that_a_model_does_not_take() -> None:
     """A picture for a model without image input, and sound from a silent one, are refused before anything is paid."""
     picture = ask(images=(Upload(param="input_reference", data=b"x"),), model="m")
     with pytest.raises(UnsupportedOperation) as caught:
-        check_inputs(picture, Model(image=False))
+        check_inputs(picture, "m", Model(image=False))
     assert caught.value.param == "input_reference"
     with pytest.raises(UnsupportedOperation):
-        check_inputs(ask(audio=True, model="m"), Model(audio=False))
-    check_inputs(ask(audio=False, model="m"), Model(audio=False))
+        check_inputs(ask(audio=True), "m", Model(audio=False))
+    check_inputs(ask(audio=False), "m", Model(audio=False))
 
 
 @pytest.mark.parametrize(
