@@ -92,7 +92,6 @@ def create_app(
             # Half-written parts of requests that a kill cut off.
             for leftovers in (data / "uploads", data / "work"):
                 await asyncio.to_thread(shutil.rmtree, leftovers, ignore_errors=True)
-            wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
             http = Http()
             await http.start()
             stack.push_async_callback(http.close)
@@ -111,6 +110,8 @@ def create_app(
             api.authenticator = Authenticator(store, admin_key)
             if not api.secret:
                 api.secret = await asyncio.to_thread(load_secret, data)
+            # Not sooner: a start that fails on the file or a plugin must not use up the one showing of the key.
+            wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
             await engine.start()
             wiring.state.ready = True
             try:

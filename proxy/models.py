@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+
 from proxy.errors import UpstreamError
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
@@ -217,7 +219,7 @@ class UpstreamJob:
         _must(self.url is None or isinstance(self.url, str), "url", "text")
         _must(_is_number(self.expires_at), "expires_at", "unix seconds")
         _must(_is_number(self.poll_after), "poll_after", "seconds")
-        _must(isinstance(self.facts, Mapping), "facts", "a dict")
+        _must(_is_storable(self.facts), "facts", "a dict of JSON values")
         object.__setattr__(self, "facts", dict(self.facts))
         if self.expires_at is not None:
             object.__setattr__(self, "expires_at", int(self.expires_at))
@@ -229,7 +231,17 @@ def _must(right: bool, name: str, what: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    # Beyond 2**53 lies no time, and what the store cannot hold.
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53)
+
+
+def _is_storable(facts: object) -> bool:
+    if not isinstance(facts, Mapping):
+        return False
+    try:
+        return not facts or bool(msgspec.json.encode(facts))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return False
 
 
 def _whole_progress(progress: float | None, status: str) -> int:

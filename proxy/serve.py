@@ -7,6 +7,8 @@ import contextlib
 import json
 import logging
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -71,6 +73,9 @@ async def serve(launch: Launch) -> None:
             try:
                 await site.start()
             except OSError as error:
+                if wiring.first_admin_key is not None:
+                    # It is stored already, and no later start shows it.
+                    print(f"admin key (shown once): {wiring.first_admin_key}", flush=True)  # noqa: T201
                 raise StartupError(_cannot_listen(launch, error)) from error
             _print_ready(runner, wiring, launch)
             await stopping.wait()
@@ -89,6 +94,8 @@ async def serve(launch: Launch) -> None:
 def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> Any:
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
+    # One after the other, or an older reading of the file could be applied after a newer one.
+    turn = asyncio.Lock()
 
     def stop() -> None:
         if stopping.is_set():
@@ -98,7 +105,7 @@ def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> A
         stopping.set()
 
     def again() -> None:
-        task = asyncio.create_task(_reload(app, launch))
+        task = asyncio.create_task(_reload(app, launch, turn))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -112,20 +119,43 @@ def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> A
             loop.remove_signal_handler(number)
 
 
-async def _reload(app: web.Application, launch: Launch) -> None:
+async def _reload(app: web.Application, launch: Launch, turn: asyncio.Lock) -> None:
     try:
-        config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
-        await reload(app, config)
+        async with turn:
+            config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
+            await reload(app, config)
     except StartupError as error:
         for line in str(error).splitlines():
             log.error("not reloaded, nothing has changed: %s", line)
+        return
+    except Exception:
+        log.exception("not reloaded")
         return
     log.info("reloaded %s: %d channels", launch.config_file, len(config.channels))
 
 
 def _cannot_listen(launch: Launch, error: OSError) -> str:
     where = f"{launch.host}:{launch.port}"
-    return f"cannot listen on {where} ({error.strerror or error}): choose another address with --host and --port"
+    # asyncio puts the system's words into a sentence that names the address again; a failed look-up is negative.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or error
+    return f"cannot listen on {where} ({reason}): choose another address with --host and --port"
+
+
+def _make_a_key(launch: Launch) -> str:
+    """The command that makes a key in this server's store, as a shell in this folder finds it."""
+    script = Path(sys.executable).with_name("reelgate")
+    words = ["reelgate"]
+    if shutil.which("reelgate") is None:
+        words = [os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)]
+        if not script.exists():
+            words = [sys.executable, "-m", "proxy"]
+    words += ["keys", "create", "NAME"]
+    if launch.data != Path("data") and launch.database in (None, launch.data / "reelgate.db"):
+        words += ["--data", str(launch.data)]
+    elif launch.config_file != Path("channels.yaml"):
+        words += ["--config", str(launch.config_file)]
+    return shlex.join(words)
 
 
 def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
@@ -143,7 +173,7 @@ def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
     elif launch.environ.get("REELGATE_ADMIN_KEY"):
         lines += ["  admin key: the one in REELGATE_ADMIN_KEY", ""]
     else:
-        lines += ["  make a key:  reelgate keys create NAME", ""]
+        lines += [f"  make a key:  {_make_a_key(launch)}", ""]
     lines += [
         "Try it:",
         f'  curl {base}/videos -H "Authorization: Bearer {shown}" \\',

@@ -18,6 +18,7 @@ from proxy.errors import (
     MethodNotAllowed,
     NotFound,
     Outcome,
+    RangeNotSatisfiable,
     RateLimited,
     Stopping,
     Throttled,
@@ -86,6 +87,9 @@ def answer(request: web.Request, error: ApiError, *, status: int | None = None) 
     if request.method == hdrs.METH_POST and response.status >= 500 and error.outcome is not Outcome.UNKNOWN:
         # For a Reelgate in front of this one: no other status of 5xx says that nothing was taken.
         response.headers[NOT_TAKEN] = "true"
+    if isinstance(error, RangeNotSatisfiable):
+        # RFC 9110, 15.5.17: tells a client that resumes how long the content is.
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.size}"
     if isinstance(error, Unauthorized):
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return response

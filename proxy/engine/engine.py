@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Literal, NamedTuple
 
 from proxy.channels import LiveChannel
@@ -105,8 +106,9 @@ class Engine:
     async def stop(self, grace: float) -> None:
         """Take nothing new, let submissions on the wire have their answers, then stop all work."""
         self._core.closing = True
+        deadline = time.monotonic() + grace
         await self._core.finish_tasks("place ", grace)
-        await self._core.finish_tasks("submit ", grace)
+        await self._core.finish_tasks("submit ", max(deadline - time.monotonic(), 0.0))
         await self._core.cancel_tasks()
 
     # -- making --------------------------------------------------------------------------------------------------------
@@ -209,6 +211,7 @@ class Engine:
             await self._core.move(video_id, lambda current: self._deleted(current, seen=video, force=force))
         except IllegalMove:
             raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
+        self._queue.forget(video_id)
         if video.stage == "ended":
             await self._delete_upstream(video)
 

@@ -6,7 +6,7 @@ from msgspec import json
 
 from proxy.engine.core import Core
 from proxy.engine.limits import merged_metadata
-from proxy.engine.requests import Placement, Submittable, build, first_frame
+from proxy.engine.requests import Placement, Submittable, build, current, first_frame
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
 from proxy.engine.waiting import WaitingQueue
@@ -59,7 +59,7 @@ class OrderDesk:
         await core.store.accept(began, attempt, self._idempotent(began, idempotency_key))
         core.track(began)
         submission = Submission(began)
-        others = [other for other in way.placements if other is not placement]
+        others = [other for other in way.placements if other.live.name != placement.live.name]
         self._submitter.start(submission, ready, [placement, *others])
         return submission
 
@@ -72,8 +72,10 @@ class OrderDesk:
         return Submission(video, detached=True)
 
     def _reserve(self, way: Route, video_id: str) -> Placement | None:
-        for placement in way.placements:
-            if self._core.reserve(placement.live, video_id):
+        # As they are now: the inputs may have taken their time, and a reload may have come meanwhile.
+        for found in way.placements:
+            placement = current(self._core, found)
+            if placement is not None and self._core.reserve(placement.live, video_id):
                 return placement
         return None
 

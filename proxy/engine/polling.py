@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import math
 import random
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
@@ -38,7 +40,10 @@ ABSENT_WAIT = 1.0
 
 @dataclass(slots=True)
 class Clock:
-    """What is kept of one running video between two polls; nothing that a restart may not forget."""
+    """What is kept of one running video between two polls; nothing that a restart may not forget.
+
+    Its times are those of `time.monotonic`: a wall clock that is set back must not put a poll off.
+    """
 
     due: float
     polls: int = 0
@@ -46,7 +51,7 @@ class Clock:
     gone: int = 0
     gone_since: float = 0.0
     absent_since: float | None = None
-    watched: float = 0.0
+    watched: float = -math.inf
 
 
 class Poller:
@@ -77,7 +82,7 @@ class Poller:
         clock = self._clocks.get(video.id)
         if clock is None:
             return
-        now = self._core.clock()
+        now = time.monotonic()
         clock.watched = now
         if clock.errors == 0 and clock.absent_since is None and clock.due - now > (pace := self.pace(video)):
             self._schedule(video.id, pace)
@@ -103,8 +108,10 @@ class Poller:
         while True:
             self._woken.clear()
             wait = self._start_due()
+            # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with the wake-up.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
 
     def _start_due(self) -> float | None:
         """Start every due poll; answers the seconds until the next one, None when there is none."""
@@ -114,7 +121,7 @@ class Poller:
             if clock is None or clock.due != due:
                 heapq.heappop(self._heap)
                 continue
-            wait = due - self._core.clock()
+            wait = due - time.monotonic()
             if wait > 0:
                 return wait
             heapq.heappop(self._heap)
@@ -123,7 +130,7 @@ class Poller:
 
     def _schedule(self, video_id: str, delay: float) -> None:
         clock = self._clocks[video_id]
-        clock.due = self._core.clock() + delay
+        clock.due = time.monotonic() + delay
         heapq.heappush(self._heap, (clock.due, next(self._order), video_id))
         self._woken.set()
 
@@ -159,7 +166,7 @@ class Poller:
         live = core.channels.get(video.channel)
         if live is None:
             if clock.absent_since is None:
-                clock.absent_since = core.clock()
+                clock.absent_since = time.monotonic()
                 log.warning("video %s waits for its channel %s to return", video_id, video.channel)
             self._schedule(video_id, ABSENT_WAIT)
             return
@@ -213,14 +220,15 @@ class Poller:
         clock.errors += 1
         log.info("a poll of video %s on channel %s failed: %s", video.id, live.name, error.message)
         if isinstance(error, UpstreamGone):
-            clock.gone_since = clock.gone_since if clock.gone else now
+            clock.gone_since = clock.gone_since if clock.gone else time.monotonic()
             clock.gone += 1
-            if clock.gone >= GONE_TIMES and now - clock.gone_since >= GONE_SECONDS:
+            if clock.gone >= GONE_TIMES and time.monotonic() - clock.gone_since >= GONE_SECONDS:
                 await self._fail(video, JobError("upstream_failed", "The upstream no longer knows this video."))
                 return
         else:
             clock.gone = 0
-        if await self._timed_out(video, now):
+        # The process may have been down for long: only an upstream that keeps failing is out of time.
+        if clock.errors >= GONE_TIMES and await self._timed_out(video, now):
             return
         wait = min(self.pace(video) * 2 ** min(clock.errors - 1, 10), ERROR_WAIT_MOST)
         if isinstance(error, Throttled) and error.retry_after is not None:
@@ -229,14 +237,14 @@ class Poller:
 
     def _interval(self, video: Video, clock: Clock) -> float:
         pace = self.pace(video)
-        if self._core.clock() - clock.watched > WATCHED_FOR:
+        if time.monotonic() - clock.watched > WATCHED_FOR:
             pace *= min(SLOWER**clock.polls, SLOWEST)
         return pace * random.uniform(0.9, 1.1)  # noqa: S311
 
     async def _came_back(self, video: Video, clock: Clock) -> Video:
         # The time without its channel does not count towards poll_timeout.
         assert clock.absent_since is not None
-        away = self._core.clock() - clock.absent_since
+        away = time.monotonic() - clock.absent_since
         clock.absent_since = None
         return await self._core.move(video.id, lambda current: replace(current, changed_at=current.changed_at + away))
 
@@ -248,7 +256,7 @@ class Poller:
         return True
 
     async def _fail(self, video: Video, error: JobError) -> None:
-        self._clocks.pop(video.id, None)
         now = self._core.clock()
         with contextlib.suppress(IllegalMove):
             await self._core.move(video.id, lambda current: states.failed(current, error, now=now))
+        self._clocks.pop(video.id, None)

@@ -8,7 +8,7 @@ import contextlib
 from proxy.channels import LiveChannel
 from proxy.engine import states
 from proxy.engine.core import Core, log, plugin_fault
-from proxy.engine.requests import build, offer_of
+from proxy.engine.requests import build, offer_of, own_cancellation
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
 from proxy.errors import ApiError
@@ -61,7 +61,11 @@ class Recovery:
             return None
         try:
             ready = await build(self._core, live, offer_of(live, video).limits, video, video.attempt_id)
-            return await live.channel.recover(ready.request)
+            with own_cancellation():
+                found = await live.channel.recover(ready.request)
+            if found is None or found is ABSENT or isinstance(found, UpstreamJob):
+                return found
+            raise TypeError(f"recover() answered {type(found).__name__}, not a job, ABSENT or None")
         except ApiError as error:
             log.info("looking up video %s on channel %s failed: %s", video.id, live.name, error.message)
         except Exception as error:
@@ -77,13 +81,13 @@ class Recovery:
             )
             await self._end(video, error, "absent", "the upstream proved that it has no such job")
             return
-        assert isinstance(found, UpstreamJob)
         log.info("video %s was found at channel %s", video.id, video.channel)
         with contextlib.suppress(IllegalMove):
             moved = await core.move(
                 video.id,
                 lambda current: clean_failure(core, states.taken(current, found, now=now)),
                 attempt=self._attempt(video, now, "taken", "found by a look-up", found.id),
+                surely=True,
             )
             if moved.stage == "running":
                 self._submitter.taken.put_nowait(moved)
@@ -104,6 +108,7 @@ class Recovery:
                 video.id,
                 lambda current: states.failed(current, error, now=now),
                 attempt=self._attempt(video, now, state, note, None),
+                surely=True,
             )
 
     def _attempt(self, video: Video, now: float, state: str, note: str, upstream_id: str | None) -> Attempt:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from proxy.channel import Channel
 from proxy.channels import LiveChannel, Offer
@@ -32,6 +35,14 @@ class Submittable:
     source: UpstreamJob | None
 
 
+def current(core: Core, placement: Placement) -> Placement | None:
+    """`placement` on its channel as it is now; None where that left the file or was switched off meanwhile."""
+    live = core.channels.get(placement.live.name)
+    if live is None or not live.entry.enabled:
+        return None
+    return placement if live is placement.live else replace(placement, live=live)
+
+
 def offer_of(live: LiveChannel, video: Video) -> Offer:
     """The offer that a video was made with, also after its model left the entry."""
     offer = live.offers.get(video.model)
@@ -50,7 +61,9 @@ async def build(core: Core, live: LiveChannel, limits: Model, video: Video, atte
     source = None
     if video.source_id is not None and not order.reimagine:
         origin = await core.newest(video.source_id)
-        source = origin.job if origin is not None else None
+        if origin is None or not origin.listed:
+            raise InvalidRequest("The video that this one was to start from has been deleted.")
+        source = origin.job
         if source is None:
             raise InvalidRequest(f"Video with id '{video.source_id}' has no result to start from.")
     request = VideoRequest(
@@ -77,11 +90,24 @@ async def _fitted(picture: Picture, size: str, live: LiveChannel) -> Picture:
     return await pictures.fit(picture, width, height, live.entry.fit)
 
 
+@contextmanager
+def own_cancellation() -> Iterator[None]:
+    """A cancellation that comes out of a plugin (its pool was closed) is its mistake; our own passes."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("the plugin's work was cancelled") from error
+
+
 async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJob:
     """Call the plugin once. Raises an `ApiError` whose `outcome` says what is known of the submission."""
     with submission() as ledger:
         try:
-            job = await _call(live.channel, ready)
+            with own_cancellation():
+                job = await _call(live.channel, ready)
         except ApiError as error:
             if ledger.taken:
                 # Whatever the plugin made of it: a paid call went through before.

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from proxy.channels import LiveChannel
 from proxy.engine import states
-from proxy.engine.core import Core, log
-from proxy.engine.requests import Placement, Submittable, build, submit
+from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.requests import Placement, Submittable, build, current, submit
 from proxy.engine.states import IllegalMove
 from proxy.errors import ApiError, Outcome, Throttled
 from proxy.ids import new_id
@@ -57,6 +57,21 @@ class Submitter:
         )
 
     async def _run(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
+        try:
+            await self._carry_out(submission, ready, placements)
+        except Exception as error:
+            # An attempt is recorded and may be paid for: whatever broke here, the video must not stay on its way.
+            log.exception("the submission of video %s broke", submission.video.id)
+            attempt_id = submission.video.attempt_id or ready.request.attempt_id
+            attempt = Attempt(
+                id=attempt_id,
+                video_id=submission.video.id,
+                channel=submission.video.channel,
+                started_at=submission_start(submission.video),
+            )
+            await self._unknown(submission, _ended(attempt, self._core.clock(), "unknown", type(error).__name__))
+
+    async def _carry_out(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
         placement = placements.pop(0)
         throttled = False
         while True:
@@ -178,6 +193,8 @@ class Submitter:
         self.requeued.put_nowait(submission.video)
 
     def _next(self, placements: list[Placement], video_id: str) -> Placement | None:
+        # As they are now: a reload may have rebuilt a channel, or switched it off, while another one was asked.
+        placements[:] = [found for placement in placements if (found := current(self._core, placement)) is not None]
         for index, placement in enumerate(placements):
             if self._core.reserve(placement.live, video_id):
                 return placements.pop(index)
@@ -195,6 +212,10 @@ class Submitter:
         except ApiError as error:
             core.release(placement.live.name, submission.video.id)
             await self._reject(submission, error, None)
+            return None
+        except Exception as error:
+            core.release(placement.live.name, submission.video.id)
+            await self._reject(submission, plugin_fault(placement.live, error, "check"), None)
             return None
         submission.video, ready = began
         return ready

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 
 from proxy.engine import states
-from proxy.engine.core import Core, log
+from proxy.engine.core import Core, log, plugin_fault
 from proxy.engine.limits import settle
 from proxy.engine.requests import Placement, offer_of
 from proxy.engine.routing import ranked
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submission, Submitter, record_attempt
-from proxy.errors import ApiError
+from proxy.errors import ApiError, StoreError
 from proxy.models import JobError
 from proxy.records import Video
 from proxy.store import StoreBusy
@@ -33,9 +33,16 @@ class WaitingQueue:
         return len(self._waiting)
 
     def add(self, video: Video) -> None:
-        """Queue a video that is durably `waiting`."""
+        """Queue a video that is durably `waiting`, unless it has changed since."""
+        known = self._core.store.cached(video.id)
+        if known is not None and known.version > video.version and known.stage != "waiting":
+            return
         self._waiting[video.id] = video
         self._core.freed.set()
+
+    def forget(self, video_id: str) -> None:
+        """Let a video go that its owner deleted."""
+        self._waiting.pop(video_id, None)
 
     async def take_back(self) -> None:
         """Queue again what the submitter hands back."""
@@ -52,8 +59,10 @@ class WaitingQueue:
                 # A store that cannot write now (a full disk) must not end the queue.
                 log.exception("the queue could not be worked off; it is tried again")
                 wait = LOOK_AGAIN
+            # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with the wake-up.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._core.freed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._core.freed.wait()
 
     async def _pass(self) -> float:
         """Try every waiting video once; answers the seconds until the next one may become due."""
@@ -67,7 +76,8 @@ class WaitingQueue:
             now = self._core.clock()
             if now - video.created_at >= self._core.server.queue_timeout:
                 await self._give_up(video)
-            elif video.submit_after > now:
+            elif video.changed_at <= now < video.submit_after:
+                # Before its own last change only a clock that was set back can be: its wait cannot be told then.
                 soonest = min(soonest, video.submit_after - now)
             elif (places := self._places(video)) is not None:
                 await self._submit(video, *places)
@@ -107,16 +117,17 @@ class WaitingQueue:
             if current is None or current.stage != "waiting":
                 raise IllegalMove(f"video {video.id} waits no more")
             began, ready = await record_attempt(core, current, placement)
-        except StoreBusy:
+        except (StoreBusy, StoreError):
             core.release(placement.live.name, video.id)
             raise
         except IllegalMove:
             core.release(placement.live.name, video.id)
             self._waiting.pop(video.id, None)
             return
-        except ApiError as error:
+        except Exception as error:
             core.release(placement.live.name, video.id)
-            await self._fail(video, core.job_error(error, video))
+            told = error if isinstance(error, ApiError) else plugin_fault(placement.live, error, "check")
+            await self._fail(video, core.job_error(told, video))
             self._waiting.pop(video.id, None)
             return
         self._waiting.pop(video.id, None)

@@ -6,7 +6,9 @@ Pillow works in one thread of its own: one picture is in memory at a time, and t
 from __future__ import annotations
 
 import asyncio
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +25,8 @@ from proxy.errors import InvalidRequest
 from proxy.models import Picture
 
 MAX_PIXELS: Final = 64_000_000
+_LARGE_PNG: Final = 8_000_000
+"""Pixels from which on decoding a PNG takes more memory than a refusal may cost."""
 
 Fit = Literal["cover", "contain", "exact"]
 _T = TypeVar("_T")
@@ -37,6 +41,8 @@ _READERS: Final[dict[str, Callable[[BytesIO], ImageFile]]] = {
 }
 _WANTED: Final = "send a JPEG, PNG or WebP"
 
+# Adam7: first column, first row, and the steps between columns and rows.
+_PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # EXIF 2.32, tag 0x0112: how to turn what is stored so that it stands upright.
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = {
@@ -151,6 +157,8 @@ def _inspect(data: bytes, param: str, max_pixels: int) -> Picture:
         width, height = _header(kind, data, param, max_pixels)
         # Checksums, and with them a cut PNG, without memory for the pixels.
         _READERS[kind](BytesIO(data)).verify()
+        if kind == "image/png" and width * height > _LARGE_PNG:
+            _check_pixels(data)
         image = _READERS[kind](BytesIO(data))
         # An eighth of each side: libjpeg reads the whole file all the same, with a 64th of the memory.
         image.draft(None, (1, 1))
@@ -176,6 +184,30 @@ def _header(kind: str, data: bytes, param: str, max_pixels: int) -> tuple[int, i
     if getattr(image, "is_animated", False):
         raise InvalidRequest(f"The picture in {param} is animated; send a still one.", param=param)
     return (height, width) if _turned(image, data) in (5, 6, 7, 8) else (width, height)
+
+
+def _check_pixels(data: bytes) -> None:
+    """Raise where the pixels of a PNG end early, without memory for them: its chunks may be whole all the same.
+
+    PNG specification, 11.2.1 (header), 8.1 (passes), 9 (each row begins with a byte for its filter).
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    expected = 0
+    for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        wide, high = -(-(width - left) // across), -(-(height - top) // down)
+        expected += high * (1 + -(-wide * bits // 8)) if wide > 0 and high > 0 else 0
+    inflate = zlib.decompressobj()
+    at = 8
+    while expected > 0:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            raise ValueError("its pixels end early")
+        piece = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while piece and expected > 0:
+            expected -= len(inflate.decompress(piece, 2**18))
+            piece = inflate.unconsumed_tail
+        at += 12 + length
 
 
 def _damaged(param: str, cause: str) -> InvalidRequest:

@@ -75,7 +75,7 @@ async def test_first_start_shows_a_key_once(spawn: Spawn) -> None:
     assert await server.stop() == 0
     text = "\n".join(server.output)
     assert key not in text
-    assert "reelgate keys create" in text
+    assert "keys create NAME" in text
 
 
 async def test_one_server_for_one_data_folder(spawn: Spawn) -> None:
