@@ -215,7 +215,7 @@ def envelope(reply: Reply) -> tuple[set[str], str, str | None]:
 
 def number(value: Any) -> float | None:
     """A JSON number that fits its field, or None."""
-    return value if isinstance(value, int | float) and abs(value) < 2**53 else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53 else None
 
 
 def header_number(reply: Reply, name: str) -> int | None:

@@ -18,6 +18,7 @@ from proxy.errors import (
     AccountRefused,
     ApiError,
     InvalidRequest,
+    Outcome,
     Throttled,
     UpstreamError,
     UpstreamGone,
@@ -93,7 +94,11 @@ def status_error(reply: Reply, redactor: Redactor, ids: Iterable[str]) -> ApiErr
             "Only the operator can change that."
         )
     if status in GONE:
-        return UpstreamGone(f"The upstream does not know what was asked for (HTTP {status}){_tail(said)}")
+        gone = UpstreamGone(f"The upstream does not know what was asked for (HTTP {status}){_tail(said)}")
+        if status == 410:
+            # Not among the refusals of a submission: it may have been there for a moment.
+            gone.outcome = Outcome.UNKNOWN
+        return gone
     if status == 429:
         return Throttled("The upstream is too busy; try again later.", retry_after=retry_after(reply.headers))
     if status in TIMED_OUT:

@@ -66,6 +66,7 @@ async def serve(launch: Launch) -> None:
         log.warning("REELGATE_ADMIN_KEY is short enough to be guessed: use 32 characters or more")
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GRACE, **SERVER_OPTIONS)
     stopping = asyncio.Event()
+    deadline = None
     with _signals(app, launch, stopping):
         await runner.setup()
         try:
@@ -81,13 +82,23 @@ async def serve(launch: Launch) -> None:
             await stopping.wait()
             log.info("stopping: no new videos are taken")
             wiring.state.ready = False
+            deadline = asyncio.get_running_loop().time() + GRACE
             if wiring.engine is not None:
                 # While the door is still open, so that what is under way gets its answer and /readyz says why.
                 await wiring.engine.stop(GRACE)
         finally:
-            await runner.cleanup()
+            await _close(runner, deadline)
             access.flush()
     log.info("stopped")
+
+
+async def _close(runner: web.AppRunner, deadline: float | None) -> None:
+    """Let downloads end, until the loop's time `deadline`; None: as long as it takes."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await runner.cleanup()
+    except TimeoutError:
+        log.warning("the grace of %d s is over: what is still under way is cut off", GRACE)
 
 
 @contextlib.contextmanager

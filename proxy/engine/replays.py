@@ -41,12 +41,10 @@ class Replays:
     ) -> Answer:
         """The earlier answer to the same request where there is one, else what `place` makes."""
         if idempotency_key is not None:
-            return await self._by_key(ask, key, idempotency_key, resent, place)
+            return await self._by_key(ask, key, idempotency_key, place)
         return await self._by_resend(ask, key, resent, place)
 
-    async def _by_key(
-        self, ask: Ask, key: Key, idempotency_key: str, resent: bool, place: Callable[[], Awaitable[Video]]
-    ) -> Answer:
+    async def _by_key(self, ask: Ask, key: Key, idempotency_key: str, place: Callable[[], Awaitable[Video]]) -> Answer:
         name = (key.id, idempotency_key)
         while (first := self._keyed.get(name)) is not None:
             await asyncio.wait([first])
@@ -54,10 +52,8 @@ class Replays:
         mine: asyncio.Future[Video | None] = asyncio.get_running_loop().create_future()
         self._keyed[name] = mine
         try:
-            earlier = await self._stored(ask, key, idempotency_key)
-            if earlier is not None:
-                return earlier
-            return await self._by_resend(ask, key, resent, place)
+            # Whether the SDK marked it as sent again does not matter: the key says which request it is.
+            return await self._stored(ask, key, idempotency_key) or Answer(await place())
         finally:
             del self._keyed[name]
             mine.set_result(None)

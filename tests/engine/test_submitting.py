@@ -130,22 +130,30 @@ async def test_a_full_channel_queues(launch: Launch) -> None:
     assert [request.prompt for request in channel.asked("create")] == ["one", "two", "three"]
 
 
-async def test_the_queue_has_an_end(launch: Launch) -> None:
-    """What waits longer than queue_timeout fails, and more than max_queued are refused with Retry-After."""
-    product = await launch(
-        """
-server: {queue_timeout: 0.2, max_queued: 1}
-channels: [{name: a, type: puppet, models: [sora-2], max_running: 1}]
-""",
-        plugins=PLUGINS,
-    )
+async def full(launch: Launch, server: str) -> Product:
+    """A product whose only channel has no room left."""
+    text = f"server: {{{server}}}\nchannels: [{{name: a, type: puppet, models: [sora-2], max_running: 1}}]"
+    product = await launch(text, plugins=PLUGINS)
     product.channel("a").then("fetch", *[UpstreamJob(id="x", status="in_progress")] * 10_000)
     await product.create()
-    waiting = await product.create()
+    return product
+
+
+async def test_the_queue_has_a_bound(launch: Launch) -> None:
+    """More than max_queued are refused with Retry-After, and nothing of them is kept."""
+    product = await full(launch, "max_queued: 1")
+    await product.create()
     status, body, headers = await product.call("POST", "/v1/videos", json={"prompt": "x"})
     assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
     assert 0 < int(headers["retry-after"]) <= 60
-    failed = await product.done(waiting["id"])
+    assert len((await product.call("GET", "/v1/videos"))[1]["data"]) == 2
+
+
+async def test_waiting_has_an_end(launch: Launch) -> None:
+    """What waits longer than queue_timeout fails, and was not submitted."""
+    product = await full(launch, "queue_timeout: 0.2")
+    failed = await product.done((await product.create())["id"])
+    assert len(product.channel("a").asked("create")) == 1
     assert failed["error"]["code"] == "queue_timeout"
 
 
