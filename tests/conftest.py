@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,25 @@ def no_blocking() -> Iterator[BlockBuster]:
     """Blocking calls in the event loop raise."""
     with blockbuster_ctx("proxy") as guard:
         yield guard
+
+
+@pytest.fixture
+async def last_turns() -> AsyncIterator[None]:
+    """A few more turns of the loop after everything else of a test has ended.
+
+    A closed transport lets go of its socket one turn later; where the loop ends before that, the garbage collector
+    reports the socket in some other test.
+    """
+    yield
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that is a coroutine has its last turns, and has them last."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "last_turns")
 
 
 class Product:
