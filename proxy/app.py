@@ -22,9 +22,9 @@ from proxy.config import Config
 from proxy.engine import Core, Engine
 from proxy.loader import load
 from proxy.media.inputs import Inputs
-from proxy.redact import Redactor
 from proxy.store import ServerLock, Store
 from proxy.upstream import Http
+from proxy.upstream.redact import Redactor
 
 GRACE = 30.0
 """Seconds that a stop waits for the answers of upstreams that are under way."""

@@ -15,15 +15,15 @@ from proxy import config as configuration
 from proxy import loader
 from proxy.channel import Channel, Options
 from proxy.config import ENTRY_KEYS, ChannelConfig, Config, ModelEntry
-from proxy.conversion import BAD, Conversion, did_you_mean
-from proxy.errors import ConfigError, Mistake, PluginError, StartupError
-from proxy.guard import UnusableUrl, check_url
-from proxy.http import Http
+from proxy.config.conversion import BAD, Conversion
+from proxy.config.tree import Scalar, Table, node_of
+from proxy.errors import ConfigError, Mistake, PluginError, StartupError, did_you_mean
 from proxy.loader import Registry
 from proxy.models import Model
-from proxy.redact import Redactor
-from proxy.tree import Table, node_of
 from proxy.upstream import Upstream
+from proxy.upstream.guard import UnusableUrl, check_url
+from proxy.upstream.http import Http
+from proxy.upstream.redact import Redactor
 
 log = logging.getLogger("reelgate.channels")
 
@@ -146,18 +146,28 @@ def _options(entry: ChannelConfig, cls: type[Channel], conversion: Conversion) -
     }
     table = Table(nodes, {key: _line(entry, key) for key in nodes}, entry.line)
     values = conversion.struct(table, cls.options_class, f"channels[{entry.index}]", entry.line)
+    address = nodes.get("base_url")
+    if isinstance(address, Scalar) and address.sound and isinstance(address.value, str):
+        # Beside what else is wrong with the entry, not only after it.
+        _check_address(entry, address.text, conversion)
     if values is BAD or len(conversion.problems) > known:
         return BAD
     options: Options = msgspec.convert(values, cls.options_class)
-    if options.base_url:
-        try:
-            check_url(options.base_url)
-            if set("?#") & set(options.base_url):
-                raise UnusableUrl("it has a query or a fragment")
-        except UnusableUrl as error:
-            text = f"must be an address such as https://api.example.com: {error}"
-            return conversion.wrong(_line(entry, "base_url"), _path(entry, "base_url"), text)
-    return options
+    return options if _check_address(entry, options.base_url, conversion) else BAD
+
+
+def _check_address(entry: ChannelConfig, address: str, conversion: Conversion) -> bool:
+    if not address:
+        return True
+    try:
+        check_url(address)
+        if set("?#") & set(address):
+            raise UnusableUrl("it has a query or a fragment")
+    except UnusableUrl as error:
+        text = f"must be an address such as https://api.example.com: {error}"
+        conversion.wrong(_line(entry, "base_url"), _path(entry, "base_url"), text)
+        return False
+    return True
 
 
 def _offers(entry: ChannelConfig, cls: type[Channel]) -> dict[str, Offer]:

@@ -159,7 +159,9 @@ def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     found = channels.survey(file, os.environ, folders)
     mistakes, warnings = [*found.mistakes], [*found.warnings, *_rivals()]
     places = configuration.places(found.config, _data_flag(), os.environ)
-    if places.data.exists() and not (places.data.is_dir() and os.access(places.data, os.R_OK | os.W_OK | os.X_OK)):
+    # The data folder, or the one that it will be made in.
+    there = next(folder for folder in (places.data, *places.data.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
         mistakes.append(f"{places.data}: the data folder must be a folder that can be written; name one with --data")
     elif places.store.exists():
         try:

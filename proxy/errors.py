@@ -29,7 +29,9 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -43,6 +45,12 @@ class Outcome(enum.Enum):
     """Certainly not taken: another channel, or the same one later, may be tried."""
     UNKNOWN = "unknown"
     """It may be running and paid for: it is never submitted again."""
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`"; did you mean x?"` with the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, 1, cutoff)
+    return f"; did you mean {next(name for name in known if name.lower() == near[0])}?" if near else ""
 
 
 class ReelgateError(Exception):

@@ -25,7 +25,7 @@ from proxy.accounts.keys import is_weak
 from proxy.api import API, SERVER_OPTIONS, Access
 from proxy.app import WIRING, Wiring, create_app, reload
 from proxy.errors import StartupError
-from proxy.redact import RedactingFilter
+from proxy.upstream.redact import RedactingFilter
 
 log = logging.getLogger("reelgate")
 

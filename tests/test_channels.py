@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from textwrap import dedent
@@ -14,8 +15,8 @@ from proxy import Channel, Model, Options, PluginError, UpstreamJob, VideoReques
 from proxy.channels import Channels, Plan, build, examine, plan, survey
 from proxy.config import ChannelConfig
 from proxy.errors import ConfigError
-from proxy.http import Http
 from proxy.loader import Plugin, Registry
+from proxy.upstream.http import Http
 
 FILE = Path("/srv/channels.yaml")
 
@@ -247,6 +248,31 @@ def test_survey_tells_the_files_and_the_plugins_mistakes_together(tmp_path: Path
     assert lines == ["3:", "4:", "7:"]
     assert str(tmp_path / "plugins" / "kling.py") in found.mistakes[0]
     assert len([one for one in found.warnings if "unused.py" in one]) == 1
+
+
+def test_one_mistake_hides_no_other_of_its_entry(tmp_path: Path) -> None:
+    """Wrong options and an unusable address are told beside a wrong or missing name and an unset credential."""
+    file = tmp_path / "channels.yaml"
+    bad = "base_url: ftp://x, type: openai, models: [m]"
+    file.write_text(
+        f"channels:\n- {{name: 'b!', api_key: k, {bad}, colour: red}}\n- {{api_key: k, {bad}}}\n"
+        f"- {{name: c, api_key: '${{UNSET}}', {bad}}}\n- {{name: d, api_key: k, {bad}, weight: x, colour: red}}\n"
+    )
+    found = survey(file, {})
+    told = [re.match(r".*:(\d+): channels\[(\d)\]\.(\w+)", mistake).groups() for mistake in found.mistakes]
+    assert sorted(told) == [
+        ("2", "0", "base_url"),
+        ("2", "0", "colour"),
+        ("2", "0", "name"),
+        ("3", "1", "base_url"),
+        ("3", "1", "name"),
+        ("4", "2", "api_key"),
+        ("4", "2", "base_url"),
+        ("5", "3", "base_url"),
+        ("5", "3", "colour"),
+        ("5", "3", "weight"),
+    ]
+    assert not any("(channel )" in mistake for mistake in found.mistakes)
 
 
 # ---------------------------------------------------------------- the live set

@@ -303,6 +303,7 @@ def test_check_tells_a_store_that_cannot_be_used(shell: Shell) -> None:
     assert "reelgate.db" in shell("check", code=1).stdout
     (shell.folder / "plain").write_text("")
     assert "plain: the data folder must be a folder" in shell("check", code=1, REELGATE_DATA="plain").stdout
+    assert "deeper: the data folder must be a folder" in shell("check", code=1, REELGATE_DATA="plain/deeper").stdout
 
 
 def test_check_warns_of_another_package_called_proxy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from proxy.errors import ApiError, UpstreamError
 from proxy.media.inputs import Inputs
 from proxy.models import JobError
 from proxy.records import Attempt, Video
-from proxy.redact import Redactor
 from proxy.store import StaleVideo, Store, StoreBusy
+from proxy.upstream.redact import Redactor
 
 log = logging.getLogger("reelgate.engine")
 

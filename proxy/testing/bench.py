@@ -22,9 +22,9 @@ from proxy.engine.limits import default_seconds, default_size
 from proxy.errors import ApiError
 from proxy.loader import Registry, bundled_folder, load
 from proxy.models import Kind, Picture, Source, UpstreamJob, VideoRequest
-from proxy.redact import Redactor
 from proxy.testing.simulator import Simulator, SimulatorServer
 from proxy.upstream import Http, submission
+from proxy.upstream.redact import Redactor
 
 Law = TypeVar("Law", bound=Callable[..., Awaitable[None]])
 

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from proxy.errors import InvalidRequest
-from proxy.http import Http
 from proxy.media import files
 from proxy.media.inputs import Inputs
 from proxy.records import Upload
+from proxy.upstream.http import Http
 from tests.media.videos import clip, sound
 from tests.media.wire import Exchange, RawUpstream
 

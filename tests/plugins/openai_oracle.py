@@ -18,8 +18,8 @@ from PIL import Image
 
 from plugins.openai import OpenAI, OpenAIOptions
 from proxy import Picture, UpstreamJob, VideoRequest
-from proxy.redact import Redactor
 from proxy.upstream import Http, Upstream
+from proxy.upstream.redact import Redactor
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
 PROMPT = 'a "red" kite,\r\nüber 雲 ☂ 🪁; name="x"'

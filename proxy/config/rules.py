@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from proxy.conversion import BAD, Conversion, shown
+from proxy.config.conversion import BAD, Conversion, shown
+from proxy.config.tree import Listing, Node, Scalar, Table, node_of, step
 from proxy.models import RATIO_PATTERN, SIZE_PATTERN
-from proxy.tree import Listing, Node, Scalar, Table, node_of, step
 from proxy.upstream import Timeout
 
 _NAME: Final = re.compile(r"\w[\w.@:+ -]{0,63}")

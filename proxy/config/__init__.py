@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from proxy import rules, tree
-from proxy.conversion import BAD, Conversion, shown
+from proxy.config import rules, tree
+from proxy.config.conversion import BAD, Conversion, shown
+from proxy.config.rules import Count as Count
+from proxy.config.rules import ModelEntry as ModelEntry
+from proxy.config.rules import Seconds as Seconds
+from proxy.config.tree import Listing, Node, Problem, Scalar, Table, step
 from proxy.errors import ConfigError, Mistake
-from proxy.rules import Count as Count
-from proxy.rules import ModelEntry as ModelEntry
-from proxy.rules import Seconds as Seconds
-from proxy.tree import Listing, Node, Problem, Scalar, Table, step
 from proxy.upstream import Timeout
 
 Rule = Callable[[Conversion, Node, str, int], Any]
@@ -154,7 +154,7 @@ def mistakes(file: Path, problems: Sequence[Problem], names: Mapping[int, str]) 
     for line, path, text in sorted(problems):
         place = re.match(r"channels\[(\d+)\]", path)
         name = names.get(int(place[1])) if place else None
-        who = f" (channel {name})" if name is not None else ""
+        who = f" (channel {name})" if name else ""
         found.append(Mistake(file, line, f"{path}{who}: {text}" if path else text))
     return found
 
@@ -313,7 +313,7 @@ class _Reading:
     def _unique(self, entries: list[ChannelConfig]) -> list[ChannelConfig]:
         first: dict[str, ChannelConfig] = {}
         for entry in entries:
-            if (other := first.setdefault(entry.name, entry)) is not entry:
+            if entry.name and (other := first.setdefault(entry.name, entry)) is not entry:
                 line = entry.lines["name"]
                 where = f"channels[{other.index}] on line {other.lines['name']}"
                 self._wrong(line, f"channels[{entry.index}].name", f"{entry.name} is the name of {where} too")
@@ -338,8 +338,10 @@ class _Reading:
         for key in ("name", "type"):
             if key not in node.entries:
                 self._wrong(node.line, f"{path}.{key}", "is missing; every channel has a name and a type")
-        if "name" not in values or "type" not in values:
+        if "type" not in values:
             return None
+        # Without a sound name too, so that the plugin's options are looked at: the file is not used anyhow.
+        values.setdefault("name", "")
         options = {key: item for key, item in node.entries.items() if key not in ENTRY_KEYS}
         entry = msgspec.convert(values, ChannelConfig)
         return msgspec.structs.replace(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.redact import LONGEST, SHORTEST_SECRET, RedactingFilter, Redactor
+from proxy.upstream.redact import LONGEST, SHORTEST_SECRET, RedactingFilter, Redactor
 
 SECRET = "canary/Zebra+77 fox"
 

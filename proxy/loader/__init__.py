@@ -25,7 +25,7 @@ from typing import Any, Final
 import proxy
 from proxy.channel import Channel
 from proxy.errors import PluginError
-from proxy.registration import channel_classes
+from proxy.loader.registration import channel_classes
 
 PACKAGE: Final = "channel_plugins"
 GROUP: Final = "reelgate"

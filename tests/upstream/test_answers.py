@@ -15,7 +15,6 @@ from aiohttp.test_utils import unused_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.answers import LARGEST_BODY, LONGEST_WAIT, decode, retry_after
 from proxy.errors import (
     AccountRefused,
     ApiError,
@@ -27,10 +26,11 @@ from proxy.errors import (
     UpstreamGone,
     UpstreamTimeout,
 )
-from proxy.http import Http
 from proxy.models import Reply
-from proxy.redact import Redactor
-from tests.outbound.conftest import (
+from proxy.upstream.answers import LARGEST_BODY, LONGEST_WAIT, decode, retry_after
+from proxy.upstream.http import Http
+from proxy.upstream.redact import Redactor
+from tests.upstream.conftest import (
     KEY,
     QUICK,
     Sites,

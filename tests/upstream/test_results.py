@@ -13,10 +13,10 @@ from proxy.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from proxy.http import Http
 from proxy.models import Source
 from proxy.upstream import Timeout
-from tests.outbound.conftest import (
+from proxy.upstream.http import Http
+from tests.upstream.conftest import (
     QUICK,
     Sites,
     Wires,

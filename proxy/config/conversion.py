@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from proxy.tree import Listing, Node, Problem, Scalar, Table, plain, step
+from proxy.config.tree import Listing, Node, Problem, Scalar, Table, plain, step
+from proxy.errors import did_you_mean
 
 LARGEST: Final = 10**15
 """A larger whole number is a slip; it would not fit the store either."""
 
 BAD: Final = object()
 """What a conversion answers where it added a problem."""
-
-
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`"; did you mean x?"` with the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, 1, cutoff)
-    return f"; did you mean {next(name for name in known if name.lower() == near[0])}?" if near else ""
 
 
 class Conversion:

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestServer
 from proxy.errors import (
     ApiError,
 )
-from proxy.http import Http
 from proxy.upstream import Timeout, Upstream
+from proxy.upstream.http import Http
 
 KEY = "canary-provider-key-31337"
 QUICK = Timeout(connect=5, first_byte=0.2, total=5)

@@ -16,7 +16,9 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.answers import (
+from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
+from proxy.models import Reply, Source
+from proxy.upstream.answers import (
     LARGEST_BODY,
     TRANSPORT_ERRORS,
     decode,
@@ -25,11 +27,9 @@ from proxy.answers import (
     status_error,
     transport_error,
 )
-from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
-from proxy.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
-from proxy.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
-from proxy.models import Reply, Source
-from proxy.redact import Redactor
+from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
+from proxy.upstream.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
+from proxy.upstream.redact import Redactor
 
 __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission"]
 

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from proxy.guard import (
+from proxy.upstream.guard import (
     Allowance,
     UnusableUrl,
     check_url,
@@ -15,7 +15,7 @@ from proxy.guard import (
     parse_host,
     same_origin,
 )
-from tests.hostile_urls import HOSTS
+from tests.upstream.hostile_urls import HOSTS
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from proxy.errors import (
     UpstreamError,
     UpstreamRefused,
 )
-from proxy.http import Http
 from proxy.models import Clip, Picture, Source
 from proxy.upstream import BadTarget, Upstream, submission
-from tests.outbound.conftest import (
+from proxy.upstream.http import Http
+from tests.upstream.conftest import (
     KEY,
     Site,
     Sites,

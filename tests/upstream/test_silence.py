@@ -11,17 +11,17 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 
-from proxy.answers import TRANSPORT_ERRORS, transport_error
 from proxy.errors import (
     Outcome,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.http import Http
 from proxy.models import Clip
 from proxy.upstream import Timeout, submission
-from tests.outbound.conftest import (
+from proxy.upstream.answers import TRANSPORT_ERRORS, transport_error
+from proxy.upstream.http import Http
+from tests.upstream.conftest import (
     Wires,
     channel,
     close,

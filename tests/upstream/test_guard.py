@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer, unused_port
 
 from proxy.errors import InvalidRequest
-from proxy.guard import (
+from proxy.upstream.guard import (
     NOTHING,
     Allowance,
     ForbiddenAddress,
@@ -21,8 +21,8 @@ from proxy.guard import (
     UnusableUrl,
     is_public,
 )
-from proxy.http import MOST_REDIRECTS, Http
-from tests.hostile_urls import CONTROLS, FORMS, HOSTS
+from proxy.upstream.http import MOST_REDIRECTS, Http
+from tests.upstream.hostile_urls import CONTROLS, FORMS, HOSTS
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 

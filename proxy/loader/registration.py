@@ -12,8 +12,7 @@ import pluggy
 
 from proxy import hookspecs
 from proxy.channel import OPERATIONS, Channel, Options
-from proxy.conversion import did_you_mean
-from proxy.errors import PluginError
+from proxy.errors import PluginError, did_you_mean
 from proxy.models import Model
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)

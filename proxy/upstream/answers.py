@@ -26,7 +26,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.models import Reply
-from proxy.redact import Redactor
+from proxy.upstream.redact import Redactor
 
 LARGEST_BODY: Final = 8 * 2**20
 """Bytes of an API answer, after decompression."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-from proxy.guard import NOTHING, Allowance, GuardedConnector, UnusableUrl, check_url, same_origin
 from proxy.models import Clip, Picture
+from proxy.upstream.guard import NOTHING, Allowance, GuardedConnector, UnusableUrl, check_url, same_origin
 
 FormValue = str | Picture | Clip
 Form = Mapping[str, FormValue] | Sequence[tuple[str, FormValue]]
