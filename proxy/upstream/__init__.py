@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -29,6 +28,8 @@ from proxy.upstream.answers import (
 )
 from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
 from proxy.upstream.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
+from proxy.upstream.ledger import Submission, submission
+from proxy.upstream.ledger import current as ledger_of
 from proxy.upstream.redact import Redactor
 
 __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission"]
@@ -60,33 +61,6 @@ class Timeout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class BadTarget(UpstreamError, ValueError):
     """A path or an address that a plugin must not call: nothing was sent."""
-
-
-class Submission:
-    """What the calls inside a `submission()` have shown so far.
-
-    `taken` is True from the moment that a paid request may have left until the upstream refused it. Whatever fails
-    while it is True has the outcome `UNKNOWN`, even a later call that by itself would be a refusal.
-    """
-
-    __slots__ = ("taken",)
-
-    def __init__(self) -> None:
-        self.taken = False
-
-
-_submission: ContextVar[Submission | None] = ContextVar("reelgate_submission", default=None)
-
-
-@contextmanager
-def submission() -> Iterator[Submission]:
-    """Mark the calls made inside (also by tasks started inside) as one submission."""
-    ledger = Submission()
-    token = _submission.set(ledger)
-    try:
-        yield ledger
-    finally:
-        _submission.reset(token)
 
 
 class Upstream:
@@ -253,7 +227,7 @@ class Upstream:
         sent = self._merged(credentials, headers, json=json is not None)
         # Looked for only in what went wrong.
         words = cache(partial(_words, url, params, credentials))
-        ledger = _submission.get()
+        ledger = ledger_of.get()
         flight = Flight()
         refused = False
         try:
@@ -365,7 +339,7 @@ class Upstream:
 
     def _settled(self, error: ApiError, *, paid: bool = False) -> ApiError:
         """`error` with the outcome that it has here: see `Submission`."""
-        ledger = _submission.get()
+        ledger = ledger_of.get()
         if ledger is not None and ledger.taken:
             error.outcome = Outcome.UNKNOWN
             error.should_retry = False
@@ -376,7 +350,7 @@ class Upstream:
     def _bad(self, message: str) -> ApiError:
         error = BadTarget(message)
         # Outside of a submission nobody knows whether a paid call went before.
-        return error if _submission.get() is None else self._settled(error)
+        return error if ledger_of.get() is None else self._settled(error)
 
 
 def _checked_base(base_url: str) -> str:
