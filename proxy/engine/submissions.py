@@ -56,6 +56,10 @@ class Submitter:
             self._run(submission, ready, list(placements)), f"submit {submission.video.id}"
         )
 
+    def forget(self, video_id: str) -> None:
+        """Count no more how often a video was tried that ended while it waited."""
+        self._tries.pop(video_id, None)
+
     async def _run(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
         try:
             await self._carry_out(submission, ready, placements)

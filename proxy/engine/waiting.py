@@ -41,8 +41,9 @@ class WaitingQueue:
         self._core.freed.set()
 
     def forget(self, video_id: str) -> None:
-        """Let a video go that its owner deleted."""
+        """Let a video go that its owner deleted, or that ended."""
         self._waiting.pop(video_id, None)
+        self._submitter.forget(video_id)
 
     async def take_back(self) -> None:
         """Queue again what the submitter hands back."""
@@ -128,7 +129,7 @@ class WaitingQueue:
             core.release(placement.live.name, video.id)
             told = error if isinstance(error, ApiError) else plugin_fault(placement.live, error, "check")
             await self._fail(video, core.job_error(told, video))
-            self._waiting.pop(video.id, None)
+            self.forget(video.id)
             return
         self._waiting.pop(video.id, None)
         self._submitter.start(Submission(began, detached=True), ready, [placement, *others])
@@ -138,7 +139,7 @@ class WaitingQueue:
         await self._fail(
             video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
         )
-        self._waiting.pop(video.id, None)
+        self.forget(video.id)
 
     async def _fail(self, video: Video, error: JobError) -> None:
         now = self._core.clock()
