@@ -21,7 +21,7 @@ help:
 	@echo "make clean     remove the environments"
 
 run: $(VENV)/.run
-	@$(BIN) -m proxy serve
+	@$(BIN) -m proxy serve $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN) -m pytest -n 2 --dist loadscope $(ARGS)
@@ -53,7 +53,7 @@ clean:
 
 $(VENV)/.made:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
-		echo "Reelgate needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+		echo "Reelgate needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
 		echo "Install it, or say where it is:  make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { \
 		echo "'$(PYTHON)' cannot make virtual environments: install its venv package (Debian: python3-venv)." >&2; exit 1; }

@@ -125,7 +125,7 @@ def _unknown_type(entry: ChannelConfig, registry: Registry, conversion: Conversi
         known = sorted(registry.channels)
         guess = did_you_mean(entry.type, known)
         listed = ", ".join(known) or "none"
-        text = f"no plugin has the type {entry.type!r}{guess}; known types are {listed}"
+        text = f"no plugin has the type {entry.type!r}; known types are {listed}{guess}"
         conversion.wrong(line, path, text)
     # Which options the plugin has cannot be known, but a slip in a key that every channel has can be.
     for key in entry.options:

@@ -253,6 +253,7 @@ def _console_line(access: Access) -> str:
 def _json_line(access: Access) -> str:
     line = {"time": round(access.at, 3), "level": "info", "logger": "reelgate.access", **access._asdict()}
     del line["at"]
+    line["milliseconds"] = round(access.milliseconds, 1)
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 

@@ -150,7 +150,7 @@ HEAD = "channels:\n- name: a\n"
 MISTAKES = {
     "unknown type": (
         HEAD + "  type: reach\n",
-        "3: channels[0].type (channel a): no plugin has the type 'reach'; did you mean rich?; known types are",
+        "3: channels[0].type (channel a): no plugin has the type 'reach'; known types are",
     ),
     "slip beside an unknown type": (
         "channels:\n- {name: a, type: plain, models: [m]}\n- name: b\n  type: plain\n  models: [m]\n  weigth: 2\n",

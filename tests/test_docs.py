@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import channel, config, errors, models
+from proxy import channel, config, errors, loader, models
 from proxy.store import StoreBusy
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,16 @@ def test_every_key_of_the_file_is_explained() -> None:
     """Each key that channels.yaml may have is in docs/operators.md."""
     keys = [*config.Server.__struct_fields__, *config.ENTRY_KEYS]
     assert [key for key in keys if not re.search(rf"\b{key}\b", OPERATORS)] == []
+
+
+def test_every_key_of_a_bundled_plugin_is_explained() -> None:
+    """Each key that a bundled plugin adds to its entries has a row in docs/operators.md."""
+    plugins = loader.survey([], (), entry_points=False).channels
+    assert {"demo", "openai"} <= set(plugins)
+    for kind, plugin in plugins.items():
+        own = set(plugin.cls.options_class.__struct_fields__) - set(channel.Options.__struct_fields__)
+        rows = " ".join(re.findall(rf"^\| `{kind}` \| (.*?) \|", OPERATORS, re.MULTILINE))
+        assert [key for key in own if not re.search(rf"`{key}[`:]", rows)] == [], kind
 
 
 def test_every_method_of_a_channel_is_explained() -> None:

@@ -35,6 +35,8 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
         status = response.status
     except ApiError as error:
+        if error.status >= 500:
+            log.warning("%s: %s %s: %s", told.request_id, request.method, request.rel_url.raw_path[:200], error.message)
         response = await refuse(request, refusals.answer(request, error))
         status = response.status
     except web.HTTPException as error:
