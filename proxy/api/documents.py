@@ -68,7 +68,7 @@ _pictures = msgspec.json.Decoder(_Pictures)
 _BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def fields(body: bytes | bytearray) -> dict[str, Any]:
+def fields(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     """The fields of a JSON object. Raises `InvalidRequest`."""
     try:
         large = _large.decode(body)
