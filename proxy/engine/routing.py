@@ -36,10 +36,6 @@ class Route:
     reimagine: bool = False
     characters: tuple[str, ...] = ()
 
-    @property
-    def pinned(self) -> bool:
-        return self.source is not None or bool(self.characters)
-
 
 async def route(core: Core, ask: Ask, key: Key) -> Route:
     """Hold an ask against the channels; an `ApiError` says why none may make it. Nothing is stored or sent."""
