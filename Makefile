@@ -42,7 +42,7 @@ sdk-test: $(VENV)/.test $(SDK2)/.ready
 node-test: $(VENV)/.test
 	@if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then \
 		npm install --silent --no-audit --no-fund --prefix tests/sdk/node && \
-		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk -k node $(ARGS); \
+		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk tests/webhooks -k node $(ARGS); \
 	else echo "node-test: skipped, there is no Node here"; fi
 
 bench: $(VENV)/.test

@@ -16,15 +16,21 @@ from aiohttp import web
 from proxy import config as configuration
 from proxy.accounts.keys import Authenticator, ensure_admin
 from proxy.accounts.secret import load_secret
-from proxy.api import READY, Api, install
+from proxy.api import API, READY, Api, install
 from proxy.channels import Channels, plan
 from proxy.config import Config
 from proxy.engine import Core, Engine
+from proxy.engine.leases import Leases
 from proxy.loader import load
 from proxy.media.inputs import Inputs
-from proxy.store import ServerLock, Store
+from proxy.store import Store
 from proxy.upstream import Http
+from proxy.upstream.guard import Allowance
 from proxy.upstream.redact import Redactor
+from proxy.webhooks import Deliveries, Endpoints, Sender
+
+NEEDS_RESTART = ("database", "lease", "max_body", "dashboard", "log")
+"""The keys of `server:` that a running process cannot change."""
 
 GRACE = 30.0
 """Seconds that a stop waits for the answers of upstreams that are under way."""
@@ -49,6 +55,9 @@ class Wiring:
     first_admin_key: str | None = None
     channels: Channels | None = None
     engine: Engine | None = None
+    leases: Leases | None = None
+    api: Api | None = None
+    sender: Sender | None = None
 
 
 WIRING = web.AppKey("WIRING", Wiring)
@@ -72,9 +81,10 @@ def create_app(
     wiring = Wiring(config=config, data=data, plugin_folders=tuple(plugin_folders))
     app[WIRING] = wiring
     app[READY] = wiring.state
-    api = Api(
-        # Both need the store, which opens when the application starts: before the first request.
+    api = wiring.api = Api(
+        # All need the store, which opens when the application starts: before the first request.
         engine=cast("Engine", None),
+        webhooks=cast("Endpoints", None),
         authenticator=cast("Authenticator", None),
         settings=config.server,
         secret=secret or b"",
@@ -84,14 +94,15 @@ def create_app(
 
     async def live(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            lock = ServerLock(data)
-            await asyncio.to_thread(lock.acquire)
-            stack.callback(lock.release)
             store = await Store.open(database or data / "reelgate.db")
             stack.push_async_callback(store.close)
-            # Half-written parts of requests that a kill cut off.
-            for leftovers in (data / "uploads", data / "work"):
-                await asyncio.to_thread(shutil.rmtree, leftovers, ignore_errors=True)
+            leases = wiring.leases = Leases(store, lasts=config.server.lease)
+            await leases.join()
+            stack.push_async_callback(leases.leave)
+            if leases.alone:
+                # Half-written parts of requests that a kill cut off.
+                for leftovers in (data / "uploads", data / "work"):
+                    await asyncio.to_thread(shutil.rmtree, leftovers, ignore_errors=True)
             http = Http()
             await http.start()
             stack.push_async_callback(http.close)
@@ -100,11 +111,13 @@ def create_app(
             await _apply(wiring, config)
             core = Core(
                 store=store,
+                leases=leases,
                 channels=wiring.channels,
                 inputs=Inputs(data / "inputs", http),
                 server=config.server,
                 redactor=wiring.redactor,
                 folder=data / "work",
+                metrics=api.metrics,
             )
             wiring.engine = api.engine = engine = Engine(core, born=int(time.time()))
             api.authenticator = Authenticator(store, admin_key)
@@ -112,7 +125,12 @@ def create_app(
                 api.secret = await asyncio.to_thread(load_secret, data)
             # Not sooner: a start that fails on the file or a plugin must not use up the one showing of the key.
             wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
+            sender = wiring.sender = Sender(http, allowance=Allowance(None, config.server.webhook_hosts))
+            api.webhooks = Endpoints(store, sender)
+            deliveries = Deliveries(store, sender, leads=leases.leads, delivered=api.metrics.webhook)
+            engine.tell("webhooks", deliveries.video_changed)
             await engine.start()
+            core.spawn(deliveries.run(), "webhooks")
             wiring.state.ready = True
             try:
                 yield
@@ -135,11 +153,22 @@ async def _apply(wiring: Wiring, config: Config) -> None:
     assert wiring.channels is not None
     await wiring.channels.apply(plans)
     wiring.config = config
+    assert wiring.api is not None
+    wiring.api.metrics.models = {public for live in wiring.channels for public in live.offers}
 
 
-async def reload(app: web.Application, config: Config) -> None:
-    """Apply a file that was read again. Raises a `StartupError`, and changes nothing, where it cannot be used."""
-    wiring = app[WIRING]
+async def reload(app: web.Application, config: Config) -> list[str]:
+    """Apply a file that was read again; answers the keys of `server:` whose change needs a restart.
+
+    Raises a `StartupError`, and changes nothing, where the file cannot be used.
+    """
+    wiring, api = app[WIRING], app[API]
+    before = wiring.config.server
     await _apply(wiring, config)
+    api.settings = config.server
+    api.public_url = config.server.public_url
     if wiring.engine is not None:
-        wiring.engine.channels_changed()
+        wiring.engine.reconfigured(config.server)
+    if wiring.sender is not None:
+        wiring.sender.allowance = Allowance(None, config.server.webhook_hosts)
+    return [key for key in NEEDS_RESTART if getattr(before, key) != getattr(config.server, key)]

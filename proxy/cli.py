@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from proxy.commands.terminal import Failed, Group, moment, placed, print_table
+from proxy.commands.videos import videos
 from proxy.errors import ConfigError, ReelgateError
 
 if TYPE_CHECKING:
@@ -19,54 +21,9 @@ if TYPE_CHECKING:
     from proxy.records import Key
     from proxy.store import Store
 
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 DISTRIBUTION: Final = "reelgate"
-
-
-class _Failed(click.ClickException):
-    """Ends a command: the sentence goes to stderr as it is, the exit code is 1."""
-
-    def show(self, file: Any = None) -> None:
-        click.echo(self.message, file=file, err=True)
-
-
-class _Group(click.Group):
-    """Turns the product's own errors into sentences without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ReelgateError as error:
-            raise _Failed(str(error)) from error
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    # The options stand before and after the sub-command; the later one wins.
-    if value is not None:
-        ctx.meta[f"reelgate.{param.name}"] = value
-
-
-def placed(command: F) -> F:
-    """Give a command or a group the options `--config` and `--data`."""
-    config = click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        expose_value=False,
-        callback=_remember,
-        help="channels.yaml (REELGATE_CONFIG; ./channels.yaml).",
-    )
-    data = click.option(
-        "--data",
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        expose_value=False,
-        callback=_remember,
-        help="The data folder (REELGATE_DATA; ./data).",
-    )
-    return config(data(command))
 
 
 PLUGINS = click.option(
@@ -101,13 +58,16 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=_Group)
+@click.group(cls=Group)
 @placed
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """One OpenAI Videos API in front of every video model."""
     # What a command has to say about plugins it says itself; the server sets up its own log.
     logging.getLogger(DISTRIBUTION).addHandler(logging.NullHandler())
+
+
+main.add_command(videos)
 
 
 # ---------------------------------------------------------------- serve
@@ -122,7 +82,7 @@ def main() -> None:
 def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None:
     """Run the server."""
     if workers > 1:
-        raise _Failed("--workers above 1 is not available yet: one process serves everything, so leave the option out")
+        raise Failed("--workers above 1 is not available yet: one process serves everything, so leave the option out")
     from proxy import config as configuration
 
     config = configuration.load(_config_file(), os.environ)
@@ -210,7 +170,7 @@ def _count(number: int, noun: str) -> str:
 # ---------------------------------------------------------------- keys
 
 
-@main.group(cls=_Group)
+@main.group(cls=Group)
 @placed
 def keys() -> None:
     """API keys of clients."""
@@ -221,7 +181,8 @@ def keys() -> None:
 @click.argument("name", required=False)
 @click.option("--name", "named", metavar="NAME", help="Another way to give the name.")
 @click.option("--user", metavar="USER", help="Whose key it is; keys of one user share their videos.")
-def create_key(name: str | None, named: str | None, user: str | None) -> None:
+@click.option("--choose-channel", is_flag=True, help="Its requests may name their channel (metadata.channel).")
+def create_key(name: str | None, named: str | None, user: str | None, choose_channel: bool) -> None:
     """Make a key and print it, once."""
     label = (named or name or "").strip()
     if not label or (name and named and name != named):
@@ -231,7 +192,8 @@ def create_key(name: str | None, named: str | None, user: str | None) -> None:
     from proxy.accounts.keys import mint
 
     # The prefix keeps a user apart from the tenants that keys without one are.
-    plain, key, digest = mint(label, tenant=f"user_{user}" if user else None, now=time.time())
+    tenant = f"user_{user}" if user else None
+    plain, key, digest = mint(label, tenant=tenant, chooses_channel=choose_channel, now=time.time())
     asyncio.run(_with_store(_store(), lambda store: store.add_key(key, digest)))
     click.echo(f"Key {key.name} ({key.id}) is ready; it is shown this once:", err=True)
     click.echo(plain)
@@ -243,10 +205,10 @@ def list_keys() -> None:
     """List the keys, never their secrets."""
     found: list[Key] = asyncio.run(_with_store(_store(), lambda store: store.keys(), create=False))
     rows = [
-        (key.id, key.name, key.tenant, _moment(key.created_at), _moment(key.last_used_at), _moment(key.revoked_at))
+        (key.id, key.name, key.tenant, moment(key.created_at), moment(key.last_used_at), moment(key.revoked_at))
         for key in found
     ]
-    _print_table(("ID", "NAME", "TENANT", "CREATED", "LAST USED", "REVOKED"), rows)
+    print_table(("ID", "NAME", "TENANT", "CREATED", "LAST USED", "REVOKED"), rows)
 
 
 @keys.command("revoke")
@@ -257,9 +219,9 @@ def revoke_key(name: str) -> None:
     now = int(time.time())
     key: Key | None = asyncio.run(_with_store(_store(), lambda store: store.revoke_key(name, now), create=False))
     if key is None:
-        raise _Failed(f"there is no key with the name or id {name!r}; see reelgate keys list")
+        raise Failed(f"there is no key with the name or id {name!r}; see reelgate keys list")
     if key.revoked_at is not None and key.revoked_at < now:
-        click.echo(f"Key {key.name} ({key.id}) was revoked before, at {_moment(key.revoked_at)}.", err=True)
+        click.echo(f"Key {key.name} ({key.id}) was revoked before, at {moment(key.revoked_at)}.", err=True)
     else:
         click.echo(f"Key {key.name} ({key.id}) is revoked.", err=True)
 
@@ -291,14 +253,10 @@ async def _with_store(path: Path, use: Callable[[Store], Coroutine[Any, Any, T]]
         await store.close()
 
 
-def _moment(seconds: int | None) -> str:
-    return "-" if not seconds else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
-
-
 # ---------------------------------------------------------------- plugins
 
 
-@main.group(cls=_Group)
+@main.group(cls=Group)
 @placed
 def plugins() -> None:
     """Plugins: what the channels' types can do."""
@@ -320,7 +278,7 @@ def list_plugins(folders: tuple[Path, ...]) -> None:
         (kind, _models(list(plugin.cls.models)), *(_tick(plugin.cls.can(one)) for one in OPERATIONS), plugin.file)
         for kind, plugin in registry.channels.items()
     ]
-    _print_table(("TYPE", "MODELS", *(one.upper() for one in OPERATIONS), "FILE"), rows)
+    print_table(("TYPE", "MODELS", *(one.upper() for one in OPERATIONS), "FILE"), rows)
     for error in registry.broken:
         click.echo(f"broken: {error}", err=True)
 
@@ -332,9 +290,3 @@ def _models(names: Sequence[str]) -> str:
 
 def _tick(able: bool) -> str:
     return "yes" if able else "-"
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    for row in (head, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

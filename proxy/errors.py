@@ -11,6 +11,7 @@
         │   ├── VideoNotCompleted, VideoFailed, RemixUnsupported, VideoNotDeletable
         │   └── BodyTooLarge 413, UnsupportedMediaType 415, MethodNotAllowed 405
         ├── Unauthorized             401
+        ├── Forbidden                403
         ├── NotFound                 404: VideoNotFound, ModelNotFound, VideoNotReady, ContentExpired
         ├── RangeNotSatisfiable      416
         ├── RateLimited              429, the client's own limit: InsufficientQuota
@@ -187,6 +188,15 @@ class Unauthorized(ApiError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+    outcome = Outcome.CLIENT
+
+
+class Forbidden(ApiError):
+    """The key is good, but not for this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
     outcome = Outcome.CLIENT
 
 

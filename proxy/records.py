@@ -64,6 +64,8 @@ class Key:
     created_at: int = 0
     revoked_at: int | None = None
     last_used_at: int | None = None
+    chooses_channel: bool = False
+    """Whether its requests may name their channel (`metadata.channel`)."""
 
 
 # ---------------------------------------------------------------- what the store keeps
@@ -106,6 +108,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] = {}
     adjusted: str | None = None
     reimagine: bool = False
+    channel: str | None = None
+    """The channel that the request named."""
 
 
 class Video(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +150,12 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
     submit_after: float = 0.0
     """Unix seconds before which a waiting video is not submitted."""
     version: int = 0
+    holder: int = 1
+    """The worker whose owner polls and submits it: see `proxy.store.workers`."""
+    replaces_id: str | None = None
+    """The video whose unknown outcome an operator settled with this one."""
+    replaced_by_id: str | None = None
+    """The video that delivers what this one's unknown outcome turned out to be."""
 
     @property
     def listed(self) -> bool:
@@ -158,10 +168,15 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AttemptState = Literal["recorded", "taken", "refused", "unknown", "absent"]
+Settlement = Literal["attached", "not_created", "given_up"]
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One submission to one upstream, recorded before it is sent. `note` is a sentence for the operator."""
+    """One submission to one upstream, recorded before it is sent. `note` is a sentence for the operator.
+
+    `decision` says, as JSON, why it went to this channel and not to another. `job` is what the upstream answered where
+    the video itself could not take it up any more; `settled` what an operator decided about an unknown outcome.
+    """
 
     id: str
     video_id: str
@@ -171,6 +186,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     upstream_id: str | None = None
     note: str = ""
+    decision: str = ""
+    job: UpstreamJob | None = None
+    settled: Settlement | None = None
 
 
 class Character(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,31 +1,30 @@
-"""The server process: log, signals, reload, and the lines that it prints when it is ready."""
+"""The server process: signals, reload, and the lines that it prints when it is ready."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shlex
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import config as configuration
 from proxy.accounts.keys import is_weak
-from proxy.api import API, SERVER_OPTIONS, Access
+from proxy.api import API, SERVER_OPTIONS
 from proxy.app import WIRING, Wiring, create_app, reload
 from proxy.errors import StartupError
+from proxy.logs import AccessWriter, start_logging
+from proxy.store import LeaseLost
 from proxy.upstream.redact import RedactingFilter
+from proxy.watch import Watch
 
 log = logging.getLogger("reelgate")
 
@@ -47,7 +46,10 @@ class Launch:
 
 
 async def serve(launch: Launch) -> None:
-    """Serve until SIGTERM or SIGINT. Raises a `StartupError` where it cannot start."""
+    """Serve until SIGTERM or SIGINT. Raises a `StartupError` where it cannot start, `LeaseLost` where it was paused for
+    so long that another process took over."""
+    watch = Watch(launch.config_file)
+    await watch.begin()
     config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
     secret = launch.environ.get("REELGATE_SECRET", "").encode() or None
     app = create_app(
@@ -59,7 +61,7 @@ async def serve(launch: Launch) -> None:
         database=launch.database,
     )
     wiring = app[WIRING]
-    start_logging(config.server.log, wiring)
+    start_logging(config.server.log, RedactingFilter(wiring.redactor))
     access = app[API].access = AccessWriter(config.server.log)
     admin_key = launch.environ.get("REELGATE_ADMIN_KEY")
     if admin_key and is_weak(admin_key):
@@ -67,8 +69,10 @@ async def serve(launch: Launch) -> None:
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GRACE, **SERVER_OPTIONS)
     stopping = asyncio.Event()
     deadline = None
-    with _signals(app, launch, stopping):
+    with _signals(wiring, watch, stopping):
         await runner.setup()
+        assert wiring.leases is not None
+        lost = wiring.leases.lost
         try:
             site = web.TCPSite(runner, launch.host, launch.port, backlog=1024)
             try:
@@ -79,7 +83,8 @@ async def serve(launch: Launch) -> None:
                     print(f"admin key (shown once): {wiring.first_admin_key}", flush=True)  # noqa: T201
                 raise StartupError(_cannot_listen(launch, error)) from error
             _print_ready(runner, wiring, launch)
-            await stopping.wait()
+            async with _kept_current(app, launch, watch):
+                await _either(stopping, lost)
             log.info("stopping: no new videos are taken")
             wiring.state.ready = False
             deadline = asyncio.get_running_loop().time() + GRACE
@@ -89,7 +94,21 @@ async def serve(launch: Launch) -> None:
         finally:
             await _close(runner, deadline)
             access.flush()
+    if lost.is_set():
+        raise LeaseLost(
+            "this process gave no sign of life for too long: another one goes on with its videos. Start it again."
+        )
     log.info("stopped")
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of `events` is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _close(runner: web.AppRunner, deadline: float | None) -> None:
@@ -102,27 +121,19 @@ async def _close(runner: web.AppRunner, deadline: float | None) -> None:
 
 
 @contextlib.contextmanager
-def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> Any:
+def _signals(wiring: Wiring, watch: Watch, stopping: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[None]] = set()
-    # One after the other, or an older reading of the file could be applied after a newer one.
-    turn = asyncio.Lock()
 
     def stop() -> None:
         if stopping.is_set():
             # Everything that matters is durable already.
             os._exit(128 + signal.SIGTERM)
-        app[WIRING].state.ready = False
+        wiring.state.ready = False
         stopping.set()
-
-    def again() -> None:
-        task = asyncio.create_task(_reload(app, launch, turn))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, again)
+    loop.add_signal_handler(signal.SIGHUP, watch.ask)
     try:
         yield
     finally:
@@ -130,11 +141,28 @@ def _signals(app: web.Application, launch: Launch, stopping: asyncio.Event) -> A
             loop.remove_signal_handler(number)
 
 
-async def _reload(app: web.Application, launch: Launch, turn: asyncio.Lock) -> None:
+@contextlib.asynccontextmanager
+async def _kept_current(app: web.Application, launch: Launch, watch: Watch) -> AsyncIterator[None]:
+    """Meanwhile, the file is applied again whenever it has changed, or SIGHUP asks for it."""
+
+    async def follow() -> None:
+        # One after the other, or an older reading of the file could be applied after a newer one.
+        while True:
+            await watch.change()
+            await _reload(app, launch)
+
+    following = asyncio.create_task(follow(), name="follow the file")
     try:
-        async with turn:
-            config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
-            await reload(app, config)
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait([following], timeout=GRACE)
+
+
+async def _reload(app: web.Application, launch: Launch) -> None:
+    try:
+        config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
+        later = await reload(app, config)
     except StartupError as error:
         for line in str(error).splitlines():
             log.error("not reloaded, nothing has changed: %s", line)
@@ -143,6 +171,8 @@ async def _reload(app: web.Application, launch: Launch, turn: asyncio.Lock) -> N
         log.exception("not reloaded")
         return
     log.info("reloaded %s: %d channels", launch.config_file, len(config.channels))
+    if later:
+        log.warning("these keys of server: take effect at the next start: %s", ", ".join(later))
 
 
 def _cannot_listen(launch: Launch, error: OSError) -> str:
@@ -196,74 +226,3 @@ def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
         '  client.videos.download_content(video.id).write_to_file("plane.mp4")',
     ]
     print("\n".join(lines), flush=True)  # noqa: T201 - this is what the command says
-
-
-class _Console(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-        self.converter = time.gmtime
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_text:
-            # What the redacting filter left of it; to format it again would bring the secrets back.
-            line["exception"] = record.exc_text
-        return json.dumps(line, ensure_ascii=False)
-
-
-def _no_traceback_for_bad_http(record: logging.LogRecord) -> bool:
-    """A request that is no HTTP is its sender's fault and answered with a 400; it says nothing about the server."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
-
-
-class AccessWriter:
-    """Gathers the lines of the access log and writes them a few times a second: a write for each line, or a logger,
-    costs more than the request. Its lines are made of a path without its query: there is no secret to take out."""
-
-    EVERY = 0.25
-
-    def __init__(self, form: str) -> None:
-        self._line = _json_line if form == "json" else _console_line
-        self._waiting: list[Access] = []
-
-    def __call__(self, access: Access) -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_later(self.EVERY, self.flush)
-        self._waiting.append(access)
-
-    def flush(self) -> None:
-        """Write what has gathered."""
-        waiting, self._waiting = self._waiting, []
-        sys.stderr.write("".join(map(self._line, waiting)))
-
-
-def _console_line(access: Access) -> str:
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(access.at))
-    return f"{at} INFO    reelgate.access: {access}\n"
-
-
-def _json_line(access: Access) -> str:
-    line = {"time": round(access.at, 3), "level": "info", "logger": "reelgate.access", **access._asdict()}
-    del line["at"]
-    line["milliseconds"] = round(access.milliseconds, 1)
-    return json.dumps(line, ensure_ascii=False) + "\n"
-
-
-def start_logging(form: str, wiring: Wiring) -> None:
-    """Log to stderr as `console` or `json` lines, without the secrets that the configuration has."""
-    formatter = _Json() if form == "json" else _Console()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    handler.addFilter(RedactingFilter(wiring.redactor))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    logging.getLogger("aiohttp.server").addFilter(_no_traceback_for_bad_http)

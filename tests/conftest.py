@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from aiohttp.test_utils import TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from proxy import config
+from proxy.accounts.keys import mint
 from proxy.api import SERVER_OPTIONS
-from proxy.app import WIRING, create_app
+from proxy.app import WIRING, create_app, reload
+from proxy.engine import Core
 
 ADMIN_KEY = "rg_test-admin-key-0123456789abcdef"
 
@@ -60,6 +63,24 @@ class Product:
         assert live is not None
         return live.channel
 
+    @property
+    def core(self) -> Core:
+        """The engine's inside."""
+        engine = self.server.app[WIRING].engine
+        assert engine is not None
+        return engine._core
+
+    async def key(self, name: str, **fields: Any) -> str:
+        """A new API key, with what `mint` takes."""
+        plain, key, digest = mint(name, now=time.time(), **fields)
+        await self.core.store.add_key(key, digest)
+        return plain
+
+    async def reload(self, text: str) -> None:
+        """Apply another channels.yaml."""
+        parsed = await asyncio.to_thread(config.parse, text, Path("channels.yaml"), {})
+        await reload(self.server.app, parsed)
+
     async def call(
         self, method: str, path: str, *, key: str | None = ADMIN_KEY, **kwargs: Any
     ) -> tuple[int, Any, dict[str, str]]:
@@ -71,26 +92,28 @@ class Product:
             body = await response.json() if response.content_type == "application/json" else await response.read()
             return response.status, body, {name.lower(): value for name, value in response.headers.items()}
 
-    async def create(self, *, headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
+    async def create(
+        self, *, headers: dict[str, str] | None = None, key: str | None = ADMIN_KEY, **body: Any
+    ) -> dict[str, Any]:
         """Create a video and expect a 200."""
         status, video, _ = await self.call(
-            "POST", "/v1/videos", json={"prompt": "a paper plane", **body}, headers=headers or {}
+            "POST", "/v1/videos", json={"prompt": "a paper plane", **body}, headers=headers or {}, key=key
         )
         assert status == 200, video
         return video
 
-    async def until(self, video_id: str, *statuses: str) -> dict[str, Any]:
+    async def until(self, video_id: str, *statuses: str, key: str | None = ADMIN_KEY) -> dict[str, Any]:
         """Poll a video until it has one of the statuses."""
         async with asyncio.timeout(60):
             while True:
-                status, video, _ = await self.call("GET", f"/v1/videos/{video_id}")
+                status, video, _ = await self.call("GET", f"/v1/videos/{video_id}", key=key)
                 assert status == 200, video
                 if video["status"] in statuses:
                     return video
                 await asyncio.sleep(0.01)
 
-    async def done(self, video_id: str) -> dict[str, Any]:
-        return await self.until(video_id, "completed", "failed")
+    async def done(self, video_id: str, *, key: str | None = ADMIN_KEY) -> dict[str, Any]:
+        return await self.until(video_id, "completed", "failed", key=key)
 
 
 Launch = Callable[..., Awaitable[Product]]

@@ -95,7 +95,9 @@ print(*sorted(set(sys.modules) - before))
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "click" in loaded
     assert not {one.partition(".")[0] for one in loaded} & {"aiohttp", "yaml", "sqlite3", "aiosqlite", "PIL", "pluggy"}
-    assert {one for one in loaded if one.startswith("proxy.")} == {"proxy.cli"}
+    assert {one for one in loaded if one.startswith("proxy.")} == {
+        *("proxy.cli", "proxy.commands", "proxy.commands.terminal", "proxy.commands.videos"),
+    }
 
 
 def test_python_m_proxy_is_the_command(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ _DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FORM: Final = re.compile(r"rg_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}", re.ASCII)
 
 
-def mint(name: str, *, tenant: str | None = None, admin: bool = False, now: float) -> tuple[str, Key, bytes]:
+def mint(
+    name: str, *, tenant: str | None = None, admin: bool = False, chooses_channel: bool = False, now: float
+) -> tuple[str, Key, bytes]:
     """A new API key: itself, to be shown once; its record; and its SHA-256 for `Store.add_key`.
 
     Without `tenant` the key is a tenant of its own. `now` is in unix seconds.
@@ -46,7 +48,14 @@ def mint(name: str, *, tenant: str | None = None, admin: bool = False, now: floa
     body = PREFIX + secrets.token_urlsafe(32)
     plain = body + _checksum(body)
     key_id = new_id("key")
-    key = Key(id=key_id, name=name, tenant=tenant or key_id, admin=admin, created_at=int(now))
+    key = Key(
+        id=key_id,
+        name=name,
+        tenant=tenant or key_id,
+        admin=admin,
+        created_at=int(now),
+        chooses_channel=chooses_channel,
+    )
     return plain, key, digest(plain)
 
 

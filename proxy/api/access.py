@@ -29,5 +29,5 @@ class Access(NamedTuple):
 
 def log_line(access: Access) -> None:
     """Write a line through the logger `reelgate.access`; its record has the attribute `access`."""
-    # A server sets a writer of its own (proxy/serve.py): a logger costs more than all else that a retrieve does.
+    # A server sets a writer of its own (proxy/logs.py): a logger costs more than all else that a retrieve does.
     log.info("%s", access, extra={"access": access})

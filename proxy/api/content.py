@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -40,6 +41,7 @@ async def send(request: web.Request) -> web.StreamResponse:
             media_type=media_type,
             filename=name + SUFFIXES[media_type],
             modified=video.completed_at or video.created_at,
+            told=partial(request.app[API].metrics.relayed, video.channel),
         )
     except UpstreamGone as gone:
         raise ContentExpired(f"The upstream no longer has the {variant} of video with id '{video.id}'.") from gone

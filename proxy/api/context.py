@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -12,17 +12,24 @@ from aiohttp import web
 
 from proxy.api.access import Access, log_line
 from proxy.config import Server
+from proxy.metrics import Metrics
 from proxy.models import Source, Variant
 from proxy.records import Ask, Character, Key, Upload, Video
 
 if TYPE_CHECKING:
     from proxy.accounts.keys import Authenticator
     from proxy.engine.cards import ModelCard
+    from proxy.engine.inbox import Inbox
+    from proxy.engine.reports import Reports
     from proxy.media.content import Opener
+    from proxy.webhooks import Endpoints
 
 
 class Engine(Protocol):
     """The life of a video, as far as the surface asks for it."""
+
+    inbox: Inbox
+    reports: Reports
 
     async def order(
         self, ask: Ask, key: Key, *, idempotency_key: str | None = None, resent: bool = False
@@ -76,12 +83,14 @@ class Api:
 
     engine: Engine
     authenticator: Authenticator
+    webhooks: Endpoints
     settings: Server
     secret: bytes
     uploads: Path
     public_url: str | None = None
     access: Callable[[Access], None] = log_line
     """Writes the lines of the access log."""
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Ready(Protocol):

@@ -13,7 +13,9 @@ from multidict import istr
 from proxy.api import refusals
 from proxy.api.access import Access
 from proxy.api.context import API, Trace, trace
+from proxy.api.metrics import route_word
 from proxy.errors import ApiError
+from proxy.logs import log_context
 
 log = logging.getLogger("reelgate.api")
 
@@ -30,6 +32,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The product's only middleware."""
     started = time.perf_counter()
     told = trace(request)
+    log_context(request_id=told.request_id)
     status = CLIENT_GONE
     try:
         response = await handler(request)
@@ -81,13 +84,16 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
 
 def write_line(request: web.Request, told: Trace, status: int, started: float) -> None:
     """Write the request's line to the access log; `started` is the `time.perf_counter` of its beginning."""
-    request.app[API].access(
+    api = request.app[API]
+    seconds = time.perf_counter() - started
+    api.metrics.request(request.method, route_word(request), status, seconds)
+    api.access(
         Access(
             time.time(),
             request.method,
             request.rel_url.raw_path[:200],
             status,
-            (time.perf_counter() - started) * 1000,
+            seconds * 1000,
             told.request_id,
             told.video_id,
             told.key_id,

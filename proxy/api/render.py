@@ -49,6 +49,8 @@ class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
     video_url: str | msgspec.UnsetType = msgspec.UNSET
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    replaces_video_id: str | msgspec.UnsetType = msgspec.UNSET
+    replaced_by_video_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class VideoPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ def video_object(api: Api, request: web.Request, video: Video) -> VideoObject:
         task_id=video.id,
         video_url=_url(api, request, video) if video.status == "completed" else msgspec.UNSET,
         metadata=msgspec.UNSET if video.metadata is None else msgspec.Raw(video.metadata),
+        replaces_video_id=video.replaces_id or msgspec.UNSET,
+        replaced_by_video_id=video.replaced_by_id or msgspec.UNSET,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.api import characters, content, generations, health, models, videos
+from proxy.api import admin, characters, content, generations, health, metrics, models, videos, webhooks
 from proxy.api.expectations import expect
 
 PREFIXES: Final = ("/v1", "")
@@ -15,6 +15,8 @@ PREFIXES: Final = ("/v1", "")
 # An id takes all between two slashes, also what only decodes to one, so that it answers like any unknown id; but the
 # words that are routes of their own are no ids.
 _VIDEO: Final = "/videos/{id:(?!(?:characters|edits|extensions|models)(?:/|$))[^/]+}"
+
+_ENDPOINT: Final = "/webhook_endpoints/{id:[^/]+}"
 
 
 def add(app: web.Application) -> None:
@@ -36,12 +38,23 @@ def add(app: web.Application) -> None:
         ("GET", "/models/{id:.+}", models.retrieve),
         ("POST", "/video/generations", generations.create),
         ("GET", "/video/generations/{id:[^/]+}", generations.retrieve),
+        ("POST", "/webhook_endpoints", webhooks.create),
+        ("GET", "/webhook_endpoints", webhooks.page),
+        ("GET", _ENDPOINT, webhooks.retrieve),
+        ("POST", _ENDPOINT, webhooks.update),
+        ("DELETE", _ENDPOINT, webhooks.delete),
+        ("POST", _ENDPOINT + "/rotate_secret", webhooks.rotate_secret),
+        ("POST", _ENDPOINT + "/test", webhooks.test),
+        ("GET", "/webhook_event_types", webhooks.event_types),
     ]
     for prefix in PREFIXES:
         for method, path, handler in table:
             _add(app, method, prefix + path, handler)
+    for method, path, handler in admin.ROUTES:
+        _add(app, method, path, handler)
     _add(app, "GET", "/healthz", health.healthz)
     _add(app, "GET", "/readyz", health.readyz)
+    _add(app, "GET", "/metrics", metrics.scrape)
 
 
 def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:

@@ -33,6 +33,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unknown_grace: Seconds = 600.0
     queue_timeout: Seconds = 3600.0
     max_queued: Count = 10_000
+    max_queued_per_key: Count | None = None
+    """None: half of `max_queued`, but not under 100."""
+    lease: Annotated[float, msgspec.Meta(ge=0.5)] = 10.0
+    """Seconds after which another process on the same store takes over from one that gives no sign of life."""
+    webhook_hosts: tuple[str, ...] = ()
     link_ttl: Annotated[int, msgspec.Meta(ge=60)] = 86_400
     max_body: int = 64 * 2**20
     dashboard: bool = True
@@ -61,6 +66,7 @@ class ChannelConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...] = ()
     allow_metadata: tuple[str, ...] = ()
     price: dict[str, Any] | None = None
+    breaker: rules.Breaker | None = rules.Breaker()
     options: dict[str, Any] = {}
     line: int = 0
     lines: dict[str, int] = {}
@@ -255,6 +261,7 @@ class _Reading:
                 "archive": rules.archive,
                 "plugins": self._plugins,
                 "max_body": rules.size,
+                "webhook_hosts": rules.hosts,
             },
         )
         beside = self._file.parent / "plugins"
@@ -332,6 +339,7 @@ class _Reading:
             "timeout": rules.timeout,
             "price": rules.price,
             "content": rules.content,
+            "breaker": rules.breaker,
             "allow_hosts": rules.hosts,
         }
         values = self._values(node, ChannelConfig, path, special, ENTRY_KEYS)

@@ -47,6 +47,15 @@ class Price(msgspec.Struct, frozen=True):
     per_second: Annotated[float, msgspec.Meta(ge=0)]
 
 
+class Breaker(msgspec.Struct, frozen=True):
+    """When a channel takes no submissions for a while: after so many failures in a row, or when such a share of the
+    last ones failed; `pause` seconds the first time."""
+
+    failures: Count = 5
+    error_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    pause: Seconds = 30.0
+
+
 def name(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     """A channel's name: it becomes a folder, a label and a word in logs."""
     text = conversion.value(node, str, path, line)
@@ -183,6 +192,15 @@ def price(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     if isinstance(node, Table):
         return conversion.struct(node, Price, path, line)
     return conversion.wrong(line, path, f"must look like {{per_second: 0.40}}, not {shown(node)}")
+
+
+def breaker(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """`{failures: 5, error_rate: 0.5, pause: 30}` in parts, or None for no breaker."""
+    if isinstance(node, Scalar) and node.sound and node.value is None:
+        return None
+    if isinstance(node, Table):
+        return conversion.struct(node, Breaker, path, line)
+    return conversion.wrong(line, path, f"must look like {{failures: 5, pause: 30}}, not {shown(node)}")
 
 
 def hosts(conversion: Conversion, node: Node, path: str, line: int) -> Any:

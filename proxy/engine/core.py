@@ -13,12 +13,18 @@ from typing import Any, TypeVar
 
 from proxy.channels import Channels, LiveChannel
 from proxy.config import Server
+from proxy.config.rules import Breaker as BreakerRule
+from proxy.engine.breakers import Breaker, Breakers, Trial
+from proxy.engine.leases import Leases
 from proxy.engine.states import AT_UPSTREAM, IllegalMove
-from proxy.errors import ApiError, UpstreamError
+from proxy.errors import AccountRefused, ApiError, Outcome, Throttled, UpstreamError, UpstreamGone, UpstreamRefused
 from proxy.media.inputs import Inputs
+from proxy.metrics import Metrics
 from proxy.models import JobError
 from proxy.records import Attempt, Video
 from proxy.store import StaleVideo, Store, StoreBusy
+from proxy.store.database import Also
+from proxy.store.room import Cap
 from proxy.upstream.redact import Redactor
 
 log = logging.getLogger("reelgate.engine")
@@ -27,6 +33,16 @@ T = TypeVar("T")
 
 WRITE_AGAIN = 0.5
 """Seconds until a write that must not be lost is tried again."""
+FULL_WAIT = 0.25
+"""Seconds until a channel whose places other processes have is tried again."""
+
+
+class NotSent(UpstreamRefused):
+    """Nothing was sent, for a reason of our own."""
+
+
+Heard = Callable[[Video, Video], None]
+"""Called with a video as it was and as it is, after each change that this process made."""
 
 
 @dataclass(slots=True)
@@ -34,10 +50,12 @@ class Core:
     """The engine's rooms and its live facts.
 
     `places` counts the videos that each channel's upstream may be working on; `throttled` says until when (unix
-    seconds) a channel takes no new submissions. `freed` is set whenever a waiting video may have got a chance.
+    seconds) a channel takes no new submissions, `full` until when other processes have its places. `freed` is set
+    whenever a waiting video may have got a chance.
     """
 
     store: Store
+    leases: Leases
     channels: Channels
     inputs: Inputs
     server: Server
@@ -46,9 +64,22 @@ class Core:
     clock: Callable[[], float] = time.time
     places: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     throttled: dict[str, float] = field(default_factory=dict)
+    full: dict[str, float] = field(default_factory=dict)
+    breakers: Breakers = field(init=False)
+    metrics: Metrics = field(default_factory=Metrics)
+    listeners: list[Heard] = field(default_factory=list)
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     closing: bool = False
+    _trials: dict[tuple[str, str], Trial] = field(default_factory=dict)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.breakers = Breakers(self._breaker)
+
+    def _breaker(self, name: str) -> Breaker:
+        live = self.channels.get(name)
+        rule = (live.entry.breaker if live is not None else None) or BreakerRule()
+        return Breaker(time.monotonic, failures=rule.failures, error_rate=rule.error_rate, pause=rule.pause)
 
     async def move(
         self,
@@ -58,18 +89,32 @@ class Core:
         attempt: Attempt | None = None,
         forget_idempotency: bool = False,
         surely: bool = False,
+        anyones: bool = False,
+        cap: Cap | None = None,
+        also: Also | None = None,
     ) -> Video:
         """Apply `step` to the newest state of the video and make it durable, again where another change came first.
 
-        Raises `IllegalMove` when the video is no longer where the step leads from. `surely` is for what an upstream
-        has said: a store that cannot write now (a full disk) is waited for.
+        Raises `IllegalMove` when the video is no longer where the step leads from, or another process holds it (but not
+        for `anyones` moves, which a client or an operator asked for); `ChannelFull` where `cap` leaves no place.
+        `surely` is for what an upstream has said: a store that cannot write now (a full disk) is waited for. `also`
+        writes more in the same transaction.
         """
         while True:
             video = await self.newest(video_id)
             if video is None:
                 raise IllegalMove(f"video {video_id} is not in the store")
+            if not (anyones or self.leases.holds(video)):
+                raise IllegalMove(f"video {video_id} is held by another process")
             try:
-                saved = await self.store.change(step(video), attempt=attempt, forget_idempotency=forget_idempotency)
+                saved = await self.store.change(
+                    step(video),
+                    before=video,
+                    attempt=attempt,
+                    forget_idempotency=forget_idempotency,
+                    cap=cap,
+                    also=also,
+                )
             except StaleVideo:
                 continue
             except StoreBusy as error:
@@ -78,12 +123,17 @@ class Core:
                 log.error("video %s cannot be written and is tried again: %s", video_id, error)
                 await asyncio.sleep(WRITE_AGAIN)
                 continue
-            if video.channel != saved.channel:
-                self.release(video.channel, video_id)
-            self.track(saved)
-            if saved.stage in ("ended", "refused", "deleted"):
-                await self.inputs.discard(video_id)
+            await self._moved(video, saved)
             return saved
+
+    async def _moved(self, before: Video, after: Video) -> None:
+        if before.channel != after.channel:
+            self.release(before.channel, after.id)
+        self.track(after)
+        for heard in self.listeners:
+            heard(before, after)
+        if after.stage in ("ended", "refused", "deleted"):
+            await self.inputs.discard(after.id)
 
     async def newest(self, video_id: str) -> Video | None:
         """The video as it is now, whatever its stage, from memory where it is there."""
@@ -101,20 +151,68 @@ class Core:
         if not self.has_room(live):
             return False
         self.places[live.name].add(video_id)
+        if live.entry.breaker is not None and (trial := self.breakers.of(live.name).admit()) is not None:
+            self._trials[live.name, video_id] = trial
         return True
+
+    def concluded(self, live: LiveChannel, video_id: str, error: ApiError | None) -> None:
+        """A submission that `reserve` made room for has ended, for the channel's breaker; None: it was taken."""
+        trial = self._trials.pop((live.name, video_id), None)
+        if trial is None:
+            return
+        clear = Throttled | AccountRefused | UpstreamGone | NotSent
+        if error is None:
+            trial.succeeded()
+        elif error.outcome is Outcome.CLIENT or isinstance(error, clear):
+            # A clear word on this request or this account, perhaps our own: it says little about the upstream.
+            trial.abandoned()
+        else:
+            trial.failed(error.message)
+        if trial.probe:
+            # Whatever came of it, the next one may have a chance now.
+            self.freed.set()
+
+    def abandoned(self, channel: str, video_id: str) -> None:
+        """The submission ended without a word that the channel's breaker could go by."""
+        trial = self._trials.pop((channel, video_id), None)
+        if trial is not None:
+            trial.abandoned()
 
     def release(self, channel: str, video_id: str) -> None:
         """Give the place back, so that a waiting video may have it."""
+        self.abandoned(channel, video_id)
         if video_id in self.places[channel]:
             self.places[channel].discard(video_id)
             self.freed.set()
 
+    def filled(self, channel: str, video_id: str) -> None:
+        """Another process took the channel's last place, before this one could: look again in a moment."""
+        self.full[channel] = self.clock() + FULL_WAIT
+        self.release(channel, video_id)
+
     def has_room(self, live: LiveChannel) -> bool:
         """Whether a submission to this channel may start now."""
-        if self.throttled.get(live.name, 0.0) > self.clock():
-            return False
+        return self.why_not(live) is None
+
+    def why_not(self, live: LiveChannel) -> str | None:
+        """Why no submission to this channel may start now, in words for the operator; None where one may."""
+        now = self.clock()
+        wait = self.throttled.get(live.name, 0.0) - now
+        if wait > 0:
+            return f"throttled by its upstream for {wait:.0f} s more"
+        if live.entry.breaker is not None and not (breaker := self.breakers.of(live.name)).allows():
+            return f"tripped ({breaker.why}), tried again in {breaker.open_for():.0f} s"
+        if self.full.get(live.name, 0.0) > now:
+            return "full: another process on this store has its last place"
+        limit, taken = live.entry.max_running, len(self.places[live.name])
+        if limit is not None and taken >= limit:
+            return f"full: {taken} of {limit} places are taken"
+        return None
+
+    def cap(self, live: LiveChannel) -> Cap | None:
+        """What the store counts inside of the transaction that takes a place: other processes take some too."""
         limit = live.entry.max_running
-        return limit is None or len(self.places[live.name]) < limit
+        return None if limit is None else Cap(live.name, limit)
 
     def job_error(self, error: ApiError, video: Video) -> JobError:
         """What the owner of a video reads where its submission was refused after it had been accepted."""

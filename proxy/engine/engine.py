@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Literal, NamedTuple
 
 from proxy.channels import LiveChannel
-from proxy.engine import states
+from proxy.config import Server
+from proxy.engine import gauges, states
 from proxy.engine.cards import ModelCard, cards
 from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.dispatch import Dispatcher, Listener
+from proxy.engine.inbox import Inbox
 from proxy.engine.orders import OrderDesk
-from proxy.engine.polling import Poller
+from proxy.engine.polling import Poller, spread
 from proxy.engine.recovery import Recovery
 from proxy.engine.replays import Answer, Replays, word
+from proxy.engine.reports import Reports
 from proxy.engine.states import IllegalMove
-from proxy.engine.submissions import Submitter
+from proxy.engine.submissions import Submitter, submission_start
 from proxy.engine.waiting import WaitingQueue
 from proxy.errors import (
     ApiError,
@@ -32,12 +37,8 @@ from proxy.errors import (
 from proxy.ids import created_at, new_id
 from proxy.media.content import Opener
 from proxy.models import Clip, Source, Variant
-from proxy.records import Ask, Character, Key, Upload, Video
+from proxy.records import Ask, Attempt, Character, Key, Upload, Video
 from proxy.store import StoreBusy
-
-START_SPREAD = 5.0
-"""Seconds over which the first polls after a start are spread."""
-
 
 HOUSEKEEPING = 3600.0
 """Seconds between two removals of what has expired in the store."""
@@ -62,43 +63,83 @@ class Engine:
         self._recovery = Recovery(core, self._submitter)
         self._desk = OrderDesk(core, self._submitter, self._queue)
         self._replays = Replays(core)
+        self.inbox = Inbox(core, self._submitter.taken.put_nowait)
+        self.reports = Reports(core)
+        self._dispatcher = Dispatcher(core)
+        self._lives = {live.name: live for live in core.channels}
+        self._poller.may_poll = core.leases.current
+        self._poller.told = core.metrics.polled
+        gauges.follow(core, self._queue)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take up what the process before left, then work."""
         core = self._core
-        unfinished = await core.store.unfinished()
-        await core.inputs.sweep({video.id for video in unfinished})
-        for position, video in enumerate(unfinished):
-            core.track(video)
-            match video.stage:
-                case "submitting":
-                    # The process ended while its request may have been on the wire.
-                    now = core.clock()
-                    self._recovery.add(await core.move(video.id, lambda current: states.uncertain(current, now=now)))  # noqa: B023
-                case "unknown":
-                    self._recovery.add(video)
-                case "running":
-                    self._poller.add(video, after=START_SPREAD * position / len(unfinished))
-                case _:
-                    self._queue.add(video)
-        if unfinished:
-            log.info("%d unfinished videos were taken up", len(unfinished))
+        core.leases.take_up = self._take_up
+        core.leases.changed_elsewhere = self._changed_elsewhere
+        unfinished = await core.store.unfinished(core.leases.held)
+        if core.leases.alone:
+            # Others may be storing the inputs of a video that is not in the store yet.
+            await core.inputs.sweep({video.id for video in unfinished})
+        await self._take_up(unfinished)
         for work, name in (
+            (core.leases.run(), "leases"),
             (self._poller.run(), "poller"),
             (self._poller.take_over(), "poller: taken"),
             (self._queue.run(), "queue"),
             (self._queue.take_back(), "queue: back"),
             (self._recovery.take_over(), "recovery"),
+            (self._dispatcher.run(), "dispatcher"),
             (self._keep_house(), "housekeeping"),
         ):
             core.spawn(work, name)
 
+    async def _take_up(self, unfinished: list[Video]) -> None:
+        """Go on with the videos of a process that ended."""
+        core = self._core
+        running = sum(video.stage == "running" for video in unfinished)
+        first_polls = iter(range(running))
+        for video in unfinished:
+            core.track(video)
+            match video.stage:
+                case "submitting":
+                    await self._interrupted(video)
+                case "unknown":
+                    self._recovery.add(video)
+                case "running":
+                    self._poller.add(video, after=spread(running) * next(first_polls) / running)
+                case _:
+                    self._queue.add(video)
+        if unfinished:
+            log.info("%d unfinished videos were taken up", len(unfinished))
+
+    async def _interrupted(self, video: Video) -> None:
+        """The process ended while the request may have been on the wire."""
+        now = self._core.clock()
+        attempt = Attempt(
+            id=video.attempt_id or "",
+            video_id=video.id,
+            channel=video.channel,
+            state="unknown",
+            started_at=submission_start(video),
+            ended_at=now,
+            note="the process ended while the request may have been on the wire",
+        )
+        with contextlib.suppress(IllegalMove):
+            self._recovery.add(
+                await self._core.move(video.id, lambda current: states.uncertain(current, now=now), attempt=attempt)
+            )
+
+    def _changed_elsewhere(self) -> None:
+        self._core.freed.set()
+        self._dispatcher.changed_elsewhere()
+
     async def _keep_house(self) -> None:
         while True:
             try:
-                await self._core.store.prune(self._core.clock())
+                if self._core.leases.leads():
+                    await self._core.store.prune(self._core.clock())
             except StoreBusy as error:
                 log.warning("old Idempotency-Keys could not be removed: %s", error)
             await asyncio.sleep(HOUSEKEEPING)
@@ -110,6 +151,11 @@ class Engine:
         await self._core.finish_tasks("place ", grace)
         await self._core.finish_tasks("submit ", max(deadline - time.monotonic(), 0.0))
         await self._core.cancel_tasks()
+        await self._core.leases.leave()
+
+    def tell(self, name: str, listener: Listener) -> None:
+        """Have `listener` told of every change of a video's public status; `name` is what the log calls it."""
+        self._dispatcher.listeners.append((name, listener))
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -165,7 +211,8 @@ class Engine:
 
     def poll_after_ms(self, video: Video) -> int:
         """How long a client should wait before it asks again."""
-        return max(int(self._poller.pace(video) * 1000), 50)
+        pace = self._poller.pace(video)
+        return int(self._poller.usual.poll_after(video, self._core.clock(), pace) * 1000)
 
     def models(self, key: Key) -> list[ModelCard]:
         """What this key may order."""
@@ -208,7 +255,9 @@ class Engine:
             await self._cancel(video, force)
         try:
             # Whatever happened to it meanwhile, it is what its owner saw or later: never one that started since.
-            await self._core.move(video_id, lambda current: self._deleted(current, seen=video, force=force))
+            await self._core.move(
+                video_id, lambda current: self._deleted(current, seen=video, force=force), anyones=True
+            )
         except IllegalMove:
             raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
         self._queue.forget(video_id)
@@ -299,7 +348,13 @@ class Engine:
 
     # -- configuration -------------------------------------------------------------------------------------------------
 
-    def channels_changed(self) -> None:
+    def reconfigured(self, server: Server) -> None:
         """The file was read again: what waited for a channel may go now."""
-        self._core.throttled.clear()
-        self._core.freed.set()
+        core = self._core
+        core.server = server
+        core.throttled.clear()
+        # A channel that was changed is another one: what its breaker saw of it says nothing any more.
+        core.breakers.keep([live.name for live in core.channels if self._lives.get(live.name) is live])
+        self._lives = {live.name: live for live in core.channels}
+        self._queue.reconfigured()
+        core.freed.set()

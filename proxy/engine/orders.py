@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from msgspec import json
 
+from proxy.config import Server
 from proxy.engine.core import Core
+from proxy.engine.decisions import explain
 from proxy.engine.limits import merged_metadata
 from proxy.engine.requests import Placement, Submittable, build, current, first_frame
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
 from proxy.engine.waiting import WaitingQueue
-from proxy.errors import InvalidRequest, RateLimited
+from proxy.errors import InvalidRequest
 from proxy.ids import created_at, new_id
 from proxy.records import Ask, Attempt, Idempotent, Key, Order, StoredInput, Upload, Video
+from proxy.store import ChannelFull
+from proxy.store.room import Bounds
 
-QUEUE_FULL_WAIT = 30.0
+LEAST_PER_KEY = 100
+"""Places in the queue that one key has in any case, where the operator does not say."""
 
 
 class OrderDesk:
@@ -26,7 +31,7 @@ class OrderDesk:
         self._queue = queue
 
     async def place(self, ask: Ask, key: Key, idempotency_key: str | None) -> Submission:
-        """Accept `ask`, durably, and start its submission where a channel has room.
+        """Accept `ask`, durably, and start its submission where a channel has room and nobody waits for it already.
 
         Raises an `ApiError` with nothing stored and nothing sent when it cannot be carried out.
         """
@@ -36,16 +41,19 @@ class OrderDesk:
         try:
             order = await self._order(ask, way, video_id)
             video = self._video(ask, key, way, video_id, order)
-            placement = self._reserve(way, video_id)
-            if placement is None:
-                return await self._wait(video, idempotency_key)
-            try:
-                return await self._submit(video, placement, way, idempotency_key)
-            except BaseException:
-                core.release(placement.live.name, video_id)
-                raise
+            if not self._queue.waits_like(video):
+                while (placement := self._reserve(way, video_id)) is not None:
+                    try:
+                        return await self._submit(video, placement, way, idempotency_key)
+                    except ChannelFull:
+                        # Another process on this store took the last place.
+                        core.filled(placement.live.name, video_id)
+                    except BaseException:
+                        core.release(placement.live.name, video_id)
+                        raise
+            return await self._wait(video, idempotency_key)
         except BaseException:
-            if core.store.cached(video_id) is None:
+            if await core.newest(video_id) is None:
                 await core.inputs.discard(video_id)
             raise
 
@@ -54,20 +62,23 @@ class OrderDesk:
         attempt_id = new_id("att")
         now = core.clock()
         began = began_on(video, placement, attempt_id, now)
+        decision = explain(core, placement, way.placements, because=way.because, excluded=way.excluded)
         ready: Submittable = await build(core, placement.live, placement.offer.limits, began, attempt_id)
-        attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now)
-        await core.store.accept(began, attempt, self._idempotent(began, idempotency_key))
+        attempt = Attempt(
+            id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now, decision=decision
+        )
+        await core.store.accept(began, attempt, self._idempotent(began, idempotency_key), cap=core.cap(placement.live))
         core.track(began)
+        self._queue.served(began.key_id)
         submission = Submission(began)
         others = [other for other in way.placements if other.live.name != placement.live.name]
         self._submitter.start(submission, ready, [placement, *others])
         return submission
 
     async def _wait(self, video: Video, idempotency_key: str | None) -> Submission:
-        core = self._core
-        if len(self._queue) >= core.server.max_queued:
-            raise RateLimited("Too many videos are waiting here. Please try again later.", retry_after=QUEUE_FULL_WAIT)
-        await core.store.accept(video, None, self._idempotent(video, idempotency_key))
+        await self._core.store.accept(
+            video, None, self._idempotent(video, idempotency_key), bounds=bounds(self._core.server)
+        )
         self._queue.add(video)
         return Submission(video, detached=True)
 
@@ -101,6 +112,7 @@ class OrderDesk:
             metadata=merged_metadata(ask),
             adjusted=way.placements[0].settled.adjusted,
             reimagine=way.reimagine,
+            channel=way.named,
         )
 
     def _video(self, ask: Ask, key: Key, way: Route, video_id: str, order: Order) -> Video:
@@ -127,6 +139,7 @@ class OrderDesk:
             order=order,
             fingerprint=ask.fingerprint,
             changed_at=self._core.clock(),
+            holder=self._core.leases.primary,
         )
 
     def _idempotent(self, video: Video, idempotency_key: str | None) -> Idempotent | None:
@@ -139,6 +152,11 @@ class OrderDesk:
             video_id=video.id,
             created_at=self._core.clock(),
         )
+
+
+def bounds(server: Server) -> Bounds:
+    """How many videos may wait. One key gets half of the queue at most, so that there is room for the others."""
+    return Bounds(server.max_queued, server.max_queued_per_key or max(server.max_queued // 2, LEAST_PER_KEY))
 
 
 def _check_exact(way: Route, upload: Upload, stored: StoredInput) -> None:

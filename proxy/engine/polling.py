@@ -1,262 +1,398 @@
-"""Polling: every running video on its own clock, many at once, bounded per channel."""
+"""Polling: every running video on its own clock, many at once, bounded per channel.
+
+A clock that is due leaves the wheel and waits in the lane of its channel. `Poller.turn` starts polls from the lanes,
+the channels by turns, each at most `AT_ONCE` at the same time and all of them at most `MOST_A_SECOND`. So an upstream
+that hangs, or one with very many videos, delays no other; and after a stall the polls come back as a stream.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import itertools
+import logging
 import math
-import random
 import time
-from collections import defaultdict, deque
-from dataclasses import dataclass
-
-from msgspec.structs import replace
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal
 
 from proxy.channels import LiveChannel
-from proxy.engine import states
+from proxy.engine import absences, paces, states
+from proxy.engine.clocks import TICK, Asked, Clock, Lane, Wheel
 from proxy.engine.core import Core, log, plugin_fault
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
-from proxy.errors import ApiError, Throttled, UpstreamError, UpstreamGone
+from proxy.engine.usual import Usual
+from proxy.errors import ApiError, Throttled, UpstreamError, UpstreamGone, UpstreamTimeout
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Video
+from proxy.store import StoreBusy
 
-AT_ONCE = 16
-"""Polls of one channel at the same time, so that an upstream that hangs delays no other."""
-WATCHED_FOR = 30.0
-"""Seconds for which a video that its client asked for is polled at the channel's own pace."""
-SLOWER = 1.15
-SLOWEST = 6.0
-"""Each poll that nobody watches is this much later than the one before, up to so many times the channel's pace."""
+Outcome = Literal["answered", "ended", "missed", "gone"]
+"""answered: it goes on; ended: the video is not polled any more; missed: no usable answer; gone: a 404 or 410."""
+
+AT_ONCE: Final = 64
+"""Polls of one channel at the same time. At the usual 0.1 to 0.3 s of a poll these are 200 to 600 a second, more than
+any provider allows; an upstream that hangs holds no more sockets than these."""
+MOST_A_SECOND: Final = 2000.0
+"""Polls of all channels together: about half a core when they go over HTTP, the rest is for those who ask us."""
+BURST: Final = 32
+"""Polls that start in one turn of the loop, so that a request waits for a few milliseconds at most."""
+WATCHED_FOR: Final = 30.0
+"""Seconds for which a video that somebody asked for is polled at its channel's own pace."""
 ERROR_WAIT_MOST = 60.0
-GONE_TIMES = 5
+"""Seconds between two polls of a video whose polls fail, at most."""
+GONE_TIMES: Final = 5
 GONE_SECONDS = 30.0
 """A job that the upstream does not know (404, 410) is believed gone after so many answers over so long."""
-ABSENT_WAIT = 1.0
-"""Seconds until a video whose channel left the file is looked at again."""
+SLACK: Final = 10.0
+"""Seconds beyond the channel's total timeout after which a plugin's `fetch` is given up."""
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two looks at what nobody tells: channels that left or came back, the lease."""
 
 
-@dataclass(slots=True)
-class Clock:
-    """What is kept of one running video between two polls; nothing that a restart may not forget.
-
-    Its times are those of `time.monotonic`: a wall clock that is set back must not put a poll off.
-    """
-
-    due: float
-    polls: int = 0
-    errors: int = 0
-    gone: int = 0
-    gone_since: float = 0.0
-    absent_since: float | None = None
-    watched: float = -math.inf
+def spread(count: int) -> float:
+    """The seconds over which the first polls of `count` videos are spread after a start: half of what is possible."""
+    return 2 * count / MOST_A_SECOND
 
 
 class Poller:
-    """Asks the upstreams how their jobs are."""
+    """Asks the upstreams how their jobs are.
 
-    def __init__(self, core: Core, submitter: Submitter) -> None:
+    `may_poll` says whether this process may start polls now: False where its lease is lost or may be. `told` hears of
+    each poll: the channel, what came of it, and by how many seconds it began late. `now` is a clock in seconds that is
+    never set back: a wall clock that is must not put a poll off.
+    """
+
+    def __init__(self, core: Core, submitter: Submitter, *, now: Callable[[], float] = time.monotonic) -> None:
+        self.may_poll: Callable[[], bool] = lambda: True
+        self.told: Callable[[str, Outcome, float], None] = lambda channel, outcome, late: None
+        self.usual: Final = Usual()
         self._core = core
         self._submitter = submitter
+        self._now = now
         self._clocks: dict[str, Clock] = {}
-        self._heap: list[tuple[float, int, str]] = []
-        self._order = itertools.count()
-        self._active: defaultdict[str, int] = defaultdict(int)
-        self._backlog: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._wheel = Wheel()
+        self._lanes: dict[str, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        """The lanes in which something waits, the one whose turn it is first."""
+        self._allowed = float(BURST)
+        self._allowed_at = self._looked_at = now()
+        self._asleep_until = -math.inf
         self._woken = asyncio.Event()
+        core.listeners.append(self._heard)
 
     def __len__(self) -> int:
         return len(self._clocks)
 
+    # -- what the engine says ------------------------------------------------------------------------------------------
+
     def add(self, video: Video, *, after: float | None = None) -> None:
         """Poll a running video, first after `after` seconds (None: after one turn of its channel's pace)."""
-        if video.id not in self._clocks:
-            delay = self.pace(video) if after is None else after
-            self._clocks[video.id] = Clock(due=0.0)
-            self._schedule(video.id, delay)
+        if video.id in self._clocks or video.job is None:
+            return
+        lane = self._lanes.get(video.channel)
+        if lane is None:
+            lane = self._lanes[video.channel] = Lane(video.channel)
+            # Soon, not within a second: an absence may have begun or ended while no process ran.
+            self._looked_at = -math.inf
+        lane.size += 1
+        clock = self._clocks[video.id] = Clock.of(video, video.job, lane.name)
+        self._schedule(clock, self.pace(video) if after is None else after)
+
+    def forget(self, video_id: str) -> None:
+        """Poll a video no more; what a poll that is under way brings is not looked at."""
+        clock = self._clocks.get(video_id)
+        if clock is not None:
+            self._drop(clock)
 
     def watch(self, video: Video) -> None:
         """Somebody wants to know: poll it at the channel's own pace for a while."""
         clock = self._clocks.get(video.id)
         if clock is None:
             return
-        now = time.monotonic()
-        clock.watched = now
-        if clock.errors == 0 and clock.absent_since is None and clock.due - now > (pace := self.pace(video)):
-            self._schedule(video.id, pace)
+        now = self._now()
+        watched, clock.watched = clock.watched, now
+        if now - watched <= WATCHED_FOR or clock.errors:
+            return
+        if clock.state == "due":
+            self._lanes[clock.channel].put(clock, watched=True)
+        elif clock.state == "set" and clock.tick * TICK - now > (pace := self.pace(video)):
+            self._schedule(clock, pace)
 
     def pace(self, video: Video) -> float:
-        """Seconds between two polls of a video, as its channel has it."""
+        """Seconds between two polls of a video that is watched."""
         live = self._core.channels.get(video.channel)
         if live is None:
-            return ABSENT_WAIT
-        if live.entry.poll_every is not None:
-            return live.entry.poll_every
-        if video.job is not None and video.job.poll_after is not None:
-            return max(video.job.poll_after, 0.05)
-        return live.channel.poll_every
+            return paces.DEFAULT
+        return paces.pace(live, None if video.job is None else video.job.poll_after)
 
     async def take_over(self) -> None:
         """Poll what the submitter got taken."""
         while True:
             self.add(await self._submitter.taken.get())
 
+    # -- whose turn it is ----------------------------------------------------------------------------------------------
+
     async def run(self) -> None:
         """Poll what is due, for as long as the engine lives."""
         while True:
             self._woken.clear()
-            wait = self._start_due()
-            # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with the wake-up.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._woken.wait()
-
-    def _start_due(self) -> float | None:
-        """Start every due poll; answers the seconds until the next one, None when there is none."""
-        while self._heap:
-            due, _, video_id = self._heap[0]
-            clock = self._clocks.get(video_id)
-            if clock is None or clock.due != due:
-                heapq.heappop(self._heap)
-                continue
-            wait = due - time.monotonic()
+            wait = self.turn() - TICK
             if wait > 0:
-                return wait
-            heapq.heappop(self._heap)
-            self._start(video_id)
-        return None
+                self._asleep_until = self._now() + wait
+                # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with the wake-up.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+                self._asleep_until = -math.inf
+            # In any case, so that many that become due one by one are looked at together.
+            await asyncio.sleep(TICK)
 
-    def _schedule(self, video_id: str, delay: float) -> None:
-        clock = self._clocks[video_id]
-        clock.due = time.monotonic() + delay
-        heapq.heappush(self._heap, (clock.due, next(self._order), video_id))
-        self._woken.set()
+    def turn(self) -> float:
+        """Start the polls whose turn it is, and answer the seconds until the next turn at most."""
+        if not self.may_poll():
+            return LOOK_AGAIN
+        now = self._now()
+        if now - self._looked_at >= LOOK_AGAIN:
+            self._looked_at = now
+            self._look_for_absent_channels(now)
+            self._look_for_hanging_polls(now)
+        for clock in self._wheel.take(now):
+            self._queue(clock, now)
+        self._allowed = min(self._allowed + (now - self._allowed_at) * MOST_A_SECOND, BURST)
+        self._allowed_at = now
+        if self._start_polls(now):
+            return TICK
+        return min(self._wheel.next() - now, LOOK_AGAIN)
 
-    def _start(self, video_id: str) -> None:
-        video = self._core.store.cached(video_id)
-        channel = video.channel if video is not None else ""
-        if self._active[channel] >= AT_ONCE:
-            self._backlog[channel].append(video_id)
-            return
-        self._active[channel] += 1
-        self._core.spawn(self._turn(video_id, channel), f"poll {video_id}")
+    def _queue(self, clock: Clock, now: float) -> None:
+        lane = self._lanes[clock.channel]
+        lane.put(clock, watched=now - clock.watched <= WATCHED_FOR)
+        if not lane.ready:
+            lane.ready = True
+            self._ready.append(lane)
 
-    async def _turn(self, video_id: str, channel: str) -> None:
+    def _start_polls(self, now: float) -> bool:
+        """Start what waits in the lanes, by turns; True where only their number held some back."""
+        passed = 0
+        while passed < len(self._ready):
+            if self._allowed < 1:
+                return True
+            lane = self._ready.popleft()
+            live = self._core.channels.get(lane.name)
+            if live is None or lane.absent or len(lane.asked) >= AT_ONCE:
+                self._ready.append(lane)
+                passed += 1
+                continue
+            clock = lane.take()
+            if clock is None:
+                lane.ready = False
+                continue
+            self._ready.append(lane)
+            passed = 0
+            self._allowed -= 1
+            late = max(now - max(clock.tick * TICK, lane.back), 0.0)
+            clock.state = "asked"
+            clock.tick = int(now / TICK)
+            task = self._core.spawn(self._poll(clock, lane, live), f"poll {clock.video_id}")
+            lane.asked[task] = Asked(clock, late)
+        return False
+
+    def _schedule(self, clock: Clock, delay: float) -> None:
+        due = self._now() + delay
+        self._wheel.put(clock, due)
+        if due < self._asleep_until:
+            self._woken.set()
+
+    def _drop(self, clock: Clock) -> None:
+        if clock.state != "dropped":
+            clock.state = "dropped"
+            del self._clocks[clock.video_id]
+            self._lanes[clock.channel].size -= 1
+
+    # -- one poll ------------------------------------------------------------------------------------------------------
+
+    async def _poll(self, clock: Clock, lane: Lane, live: LiveChannel) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        outcome: Outcome = "missed"
         try:
-            await self._poll(video_id)
-        except BaseException:
-            # Whatever went wrong here (a full disk, say), the video is polled again.
-            if video_id in self._clocks:
-                self._schedule(video_id, ERROR_WAIT_MOST)
-            raise
+            try:
+                job = await _fetch(live, clock.job)
+            except ApiError as error:
+                if task in lane.asked:
+                    outcome = await self._missed(clock, live, error)
+            else:
+                if task in lane.asked:
+                    outcome = await self._answered(clock, live, job)
         finally:
-            self._active[channel] -= 1
-            if self._backlog[channel]:
-                self._start(self._backlog[channel].popleft())
+            if (asked := lane.asked.pop(task, None)) is not None:
+                self._over(asked, lane, outcome)
 
-    async def _poll(self, video_id: str) -> None:
-        core = self._core
-        clock = self._clocks.get(video_id)
-        video = await core.newest(video_id)
-        if clock is None or video is None or video.stage != "running" or video.job is None:
-            self._clocks.pop(video_id, None)
-            return
-        live = core.channels.get(video.channel)
-        if live is None:
-            if clock.absent_since is None:
-                clock.absent_since = time.monotonic()
-                log.warning("video %s waits for its channel %s to return", video_id, video.channel)
-            self._schedule(video_id, ABSENT_WAIT)
-            return
-        if clock.absent_since is not None:
-            video = await self._came_back(video, clock)
+    async def _give_up(self, asked: Asked, lane: Lane, live: LiveChannel) -> None:
+        outcome: Outcome = "missed"
         try:
-            job = await self._fetch(live, video.job)
-        except ApiError as error:
-            await self._missed(video, live, clock, error)
-            return
-        clock.errors = clock.gone = 0
-        await self._told(video, job, clock)
+            error = UpstreamTimeout("The channel did not answer in time.")
+            outcome = await self._missed(asked.clock, live, error)
+        finally:
+            self._over(asked, lane, outcome)
 
-    async def _fetch(self, live: LiveChannel, known: UpstreamJob | None) -> UpstreamJob:
-        assert known is not None
-        try:
-            job = await live.channel.fetch(known)
-        except ApiError:
-            raise
-        except Exception as error:
-            raise plugin_fault(live, error, "poll") from error
-        if not isinstance(job, UpstreamJob):
-            raise UpstreamError("The channel gave no job for this video.")
-        return job
+    def _over(self, asked: Asked, lane: Lane, outcome: Outcome) -> None:
+        if asked.clock.state == "asked":
+            # Whatever went wrong here (a full disk, say), the video is polled again.
+            self._schedule(asked.clock, ERROR_WAIT_MOST)
+        if lane.waits:
+            # Its place may be another's.
+            self._woken.set()
+        self.told(lane.name, outcome, asked.late)
 
-    async def _told(self, video: Video, job: UpstreamJob, clock: Clock) -> None:
+    async def _answered(self, clock: Clock, live: LiveChannel, job: UpstreamJob) -> Outcome:
+        if clock.state == "dropped":
+            return "ended"
         core = self._core
         now = core.clock()
+        clock.errors = clock.gone = 0
+        clock.advice = job.poll_after
+        if clock.is_news(job):
+            try:
+                video = await core.move(
+                    clock.video_id, lambda current: clean_failure(core, states.polled(current, job, now=now))
+                )
+            except IllegalMove:
+                self._drop(clock)
+                return "ended"
+            if video.stage != "running":
+                self._drop(clock)
+                return "ended"
+            clock.keep(video)
+        if await self._timed_out(clock, live, now):
+            return "ended"
+        self._go_on(clock, self._interval(clock, live, now))
+        return "answered"
 
-        def step(current: Video) -> Video:
-            return clean_failure(core, states.polled(current, job, now=now))
-
-        try:
-            after = step(video)
-            if replace(after, changed_at=video.changed_at) != video:
-                video = await core.move(video.id, step)
-        except IllegalMove:
-            self._clocks.pop(video.id, None)
-            return
-        if video.stage != "running":
-            self._clocks.pop(video.id, None)
-            return
-        if await self._timed_out(video, now):
-            return
-        clock.polls += 1
-        self._schedule(video.id, self._interval(video, clock))
-
-    async def _missed(self, video: Video, live: LiveChannel, clock: Clock, error: ApiError) -> None:
+    async def _missed(self, clock: Clock, live: LiveChannel, error: ApiError) -> Outcome:
         """A poll without an answer: never a verdict on a paid render (P6)."""
-        now = self._core.clock()
+        if clock.state == "dropped":
+            return "ended"
         clock.errors += 1
-        log.info("a poll of video %s on channel %s failed: %s", video.id, live.name, error.message)
+        if clock.errors & (clock.errors - 1) == 0 and log.isEnabledFor(logging.INFO):
+            # The first, and ever fewer after it: an upstream that is away for an hour has thousands of them.
+            message = self._core.redactor.text(error.message, (clock.job.id,))
+            log.info("poll %d of video %s on channel %s failed: %s", clock.errors, clock.video_id, live.name, message)
         if isinstance(error, UpstreamGone):
-            clock.gone_since = clock.gone_since if clock.gone else time.monotonic()
+            clock.gone_since = clock.gone_since if clock.gone else self._now()
             clock.gone += 1
-            if clock.gone >= GONE_TIMES and time.monotonic() - clock.gone_since >= GONE_SECONDS:
-                await self._fail(video, JobError("upstream_failed", "The upstream no longer knows this video."))
-                return
+            if clock.gone >= GONE_TIMES and self._now() - clock.gone_since >= GONE_SECONDS:
+                await self._fail(clock, JobError("upstream_failed", "The upstream no longer knows this video."))
+                return "ended"
         else:
             clock.gone = 0
         # The process may have been down for long: only an upstream that keeps failing is out of time.
-        if clock.errors >= GONE_TIMES and await self._timed_out(video, now):
+        if clock.errors >= GONE_TIMES and await self._timed_out(clock, live, self._core.clock()):
+            return "ended"
+        retry_after = error.retry_after if isinstance(error, Throttled) else None
+        pace = paces.pace(live, clock.advice)
+        self._go_on(clock, paces.after_misses(pace, clock.errors, ERROR_WAIT_MOST, retry_after))
+        return "gone" if isinstance(error, UpstreamGone) else "missed"
+
+    def _go_on(self, clock: Clock, wait: float) -> None:
+        if clock.state == "asked":
+            self._schedule(clock, paces.jittered(wait))
+
+    def _interval(self, clock: Clock, live: LiveChannel, now: float) -> float:
+        pace = paces.pace(live, clock.advice)
+        if self._now() - clock.watched <= WATCHED_FOR:
+            return pace
+        age = self._age(clock, now)
+        return paces.unwatched(pace, age, live.entry.poll_timeout - age)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def _heard(self, before: Video, after: Video) -> None:
+        """A video was changed, here or by its owner."""
+        if before.stage != "running" or after.stage == "running":
             return
-        wait = min(self.pace(video) * 2 ** min(clock.errors - 1, 10), ERROR_WAIT_MOST)
-        if isinstance(error, Throttled) and error.retry_after is not None:
-            wait = max(wait, error.retry_after)
-        self._schedule(video.id, wait * random.uniform(0.9, 1.1))  # noqa: S311
+        clock = self._clocks.get(after.id)
+        if clock is None:
+            return
+        if after.status == "completed":
+            self.usual.note(after.channel, after.upstream_model, self._age(clock, after.changed_at))
+        self._drop(clock)
 
-    def _interval(self, video: Video, clock: Clock) -> float:
-        pace = self.pace(video)
-        if time.monotonic() - clock.watched > WATCHED_FOR:
-            pace *= min(SLOWER**clock.polls, SLOWEST)
-        return pace * random.uniform(0.9, 1.1)  # noqa: S311
-
-    async def _came_back(self, video: Video, clock: Clock) -> Video:
-        # The time without its channel does not count towards poll_timeout.
-        assert clock.absent_since is not None
-        away = time.monotonic() - clock.absent_since
-        clock.absent_since = None
-        return await self._core.move(video.id, lambda current: replace(current, changed_at=current.changed_at + away))
-
-    async def _timed_out(self, video: Video, now: float) -> bool:
-        live = self._core.channels.get(video.channel)
-        if live is None or now - video.changed_at < live.entry.poll_timeout:
+    async def _timed_out(self, clock: Clock, live: LiveChannel, now: float) -> bool:
+        """Fail a video that is out of time; called when its upstream was asked just now and did not say it is done."""
+        # Without a word on when its channel was away there is no judging; the next poll has it.
+        if self._age(clock, now) < live.entry.poll_timeout or self._lanes[clock.channel].spans is None:
             return False
-        await self._fail(video, JobError("poll_timeout", "The upstream did not finish this video in time."))
+        await self._fail(clock, JobError("poll_timeout", "The upstream did not finish this video in time."))
         return True
 
-    async def _fail(self, video: Video, error: JobError) -> None:
+    async def _fail(self, clock: Clock, error: JobError) -> None:
         now = self._core.clock()
         with contextlib.suppress(IllegalMove):
-            await self._core.move(video.id, lambda current: states.failed(current, error, now=now))
-        self._clocks.pop(video.id, None)
+            await self._core.move(clock.video_id, lambda current: states.failed(current, error, now=now))
+        self._drop(clock)
+
+    def _age(self, clock: Clock, now: float) -> float:
+        """The seconds since a video began to run, without those in which its channel was away from the file."""
+        age = max(now - clock.began, 0.0)
+        spans = self._lanes[clock.channel].spans
+        return age - absences.within(spans, clock.began, now) if spans else age
+
+    # -- channels that are away ----------------------------------------------------------------------------------------
+
+    def _look_for_hanging_polls(self, now: float) -> None:
+        """Take their places from polls whose plugin does not come back, even after it was cancelled."""
+        for lane in self._lanes.values():
+            live = self._core.channels.get(lane.name)
+            if live is None:
+                continue
+            bound = live.entry.timeout.total + SLACK
+            # The oldest come first.
+            while lane.asked:
+                task, asked = next(iter(lane.asked.items()))
+                if now - asked.clock.tick * TICK < bound:
+                    break
+                del lane.asked[task]
+                task.cancel()
+                self._core.spawn(self._give_up(asked, lane, live), f"poll {asked.clock.video_id}: given up")
+
+    def _look_for_absent_channels(self, now: float) -> None:
+        for lane in self._lanes.values():
+            absent = self._core.channels.get(lane.name) is None
+            if absent is lane.absent or not lane.size:
+                continue
+            if absent:
+                log.warning("channel %s is not in the file: %d running videos wait for it", lane.name, lane.size)
+            elif lane.absent:
+                log.info("channel %s is back: its running videos go on", lane.name)
+                lane.back = now
+            lane.absent = absent
+            self._core.spawn(self._note_absence(lane, absent), f"absence of {lane.name}")
+
+    async def _note_absence(self, lane: Lane, absent: bool) -> None:
+        try:
+            lane.spans = await absences.note(self._core.store, lane.name, absent=absent, now=self._core.clock())
+        except StoreBusy as error:
+            log.warning("the absence of channel %s could not be noted and is tried again: %s", lane.name, error)
+            lane.absent = None
+
+
+async def _fetch(live: LiveChannel, known: UpstreamJob) -> UpstreamJob:
+    """Ask once; everything but a job is an `ApiError`."""
+    try:
+        job = await live.channel.fetch(known)
+    except ApiError:
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Not ours: the plugin's pool was closed, say.
+        raise plugin_fault(live, RuntimeError("the plugin's work was cancelled"), "poll") from error
+    except Exception as error:
+        raise plugin_fault(live, error, "poll") from error
+    if not isinstance(job, UpstreamJob):
+        raise UpstreamError("The channel gave no job for this video.")
+    return job

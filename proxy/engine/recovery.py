@@ -12,8 +12,10 @@ from proxy.engine.requests import build, offer_of, own_cancellation
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
 from proxy.errors import ApiError
+from proxy.logs import log_context
 from proxy.models import ABSENT, Absent, JobError, UpstreamJob
-from proxy.records import Attempt, Video
+from proxy.records import Attempt, AttemptState, Video
+from proxy.store import LeaseLost
 
 FIRST_WAIT = 1.0
 MOST_WAIT = 60.0
@@ -37,11 +39,17 @@ class Recovery:
         self._core.spawn(self._settle(video.id), f"recover {video.id}")
 
     async def _settle(self, video_id: str) -> None:
+        log_context(video_id=video_id)
         core = self._core
         wait = FIRST_WAIT
         while True:
             video = await core.newest(video_id)
             if video is None or video.stage != "unknown":
+                if video is not None and video.stage == "running":
+                    # An operator who asked another process attached it to its job.
+                    self._submitter.taken.put_nowait(video)
+                return
+            if await self._known_already(video):
                 return
             live = core.channels.get(video.channel)
             left = video.changed_at + core.server.unknown_grace - core.clock()
@@ -55,6 +63,19 @@ class Recovery:
                     return
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
             wait = min(wait * 2, MOST_WAIT)
+
+    async def _known_already(self, video: Video) -> bool:
+        """Settle it by what its upstream said after all, to a process that no longer held it and could only keep it."""
+        attempts = await self._core.store.attempts(video.id)
+        attempt = next((one for one in attempts if one.id == video.attempt_id), None)
+        if attempt is not None and attempt.state == "taken" and attempt.job is not None:
+            await self._found(video, attempt.job)
+            return True
+        if attempt is not None and attempt.state == "refused":
+            refused = JobError("upstream_failed", "The upstream did not take this video; nothing was paid.")
+            await self._end(video, refused, "refused", attempt.note)
+            return True
+        return False
 
     async def _look_up(self, live: LiveChannel, video: Video) -> UpstreamJob | Absent | None:
         if not live.channel.can("recover") or video.attempt_id is None:
@@ -82,7 +103,7 @@ class Recovery:
             await self._end(video, error, "absent", "the upstream proved that it has no such job")
             return
         log.info("video %s was found at channel %s", video.id, video.channel)
-        with contextlib.suppress(IllegalMove):
+        with contextlib.suppress(IllegalMove, LeaseLost):
             moved = await core.move(
                 video.id,
                 lambda current: clean_failure(core, states.taken(current, found, now=now)),
@@ -101,9 +122,9 @@ class Recovery:
         )
         await self._end(video, error, "unknown", "the grace time passed")
 
-    async def _end(self, video: Video, error: JobError, state: str, note: str) -> None:
+    async def _end(self, video: Video, error: JobError, state: AttemptState, note: str) -> None:
         now = self._core.clock()
-        with contextlib.suppress(IllegalMove):
+        with contextlib.suppress(IllegalMove, LeaseLost):
             await self._core.move(
                 video.id,
                 lambda current: states.failed(current, error, now=now),
@@ -111,12 +132,12 @@ class Recovery:
                 surely=True,
             )
 
-    def _attempt(self, video: Video, now: float, state: str, note: str, upstream_id: str | None) -> Attempt:
+    def _attempt(self, video: Video, now: float, state: AttemptState, note: str, upstream_id: str | None) -> Attempt:
         return Attempt(
             id=video.attempt_id or "",
             video_id=video.id,
             channel=video.channel,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             started_at=video.changed_at,
             ended_at=now,
             upstream_id=upstream_id,

@@ -10,10 +10,14 @@ from proxy.engine.core import Core
 from proxy.engine.submissions import Submission
 from proxy.errors import IdempotencyKeyReused
 from proxy.records import Ask, Key, Video
-from proxy.store import IDEMPOTENCY_LIFE
+from proxy.store import IDEMPOTENCY_LIFE, DuplicateKey
 
 RESEND_WINDOW = 900.0
 """Seconds within which a POST that an SDK sends again is recognised."""
+
+
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at what another process does with the same request."""
 
 
 class Answer(NamedTuple):
@@ -52,11 +56,28 @@ class Replays:
         mine: asyncio.Future[Video | None] = asyncio.get_running_loop().create_future()
         self._keyed[name] = mine
         try:
-            # Whether the SDK marked it as sent again does not matter: the key says which request it is.
-            return await self._stored(ask, key, idempotency_key) or Answer(await place())
+            while True:
+                # Whether the SDK marked it as sent again does not matter: the key says which request it is.
+                if (known := await self._stored(ask, key, idempotency_key)) is not None:
+                    return known
+                try:
+                    return Answer(await place())
+                except DuplicateKey:
+                    # Another process on this store was faster: its video is the answer, once its upstream has spoken.
+                    await self._settled(key, idempotency_key)
         finally:
             del self._keyed[name]
             mine.set_result(None)
+
+    async def _settled(self, key: Key, idempotency_key: str) -> None:
+        """Wait until the other process has its upstream's word, as long as it may take itself."""
+        deadline = self._core.clock() + self._core.server.submit_wait
+        while self._core.clock() < deadline:
+            known = await self._core.store.idempotent(key.id, idempotency_key)
+            video = None if known is None else await self._core.newest(known.video_id)
+            if video is None or video.stage != "submitting":
+                return
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def _stored(self, ask: Ask, key: Key, idempotency_key: str) -> Answer | None:
         known = await self._core.store.idempotent(key.id, idempotency_key)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core
@@ -21,7 +21,7 @@ from proxy.errors import (
     VideoNotCompleted,
     VideoNotFound,
 )
-from proxy.records import Ask, Character, Key, Video
+from proxy.records import Ask, Character, Key, Upload, Video
 
 DEFAULT_MODEL = "sora-2"
 
@@ -29,16 +29,57 @@ DEFAULT_MODEL = "sora-2"
 @dataclass(frozen=True, slots=True)
 class Route:
     """The placements of an ask, the best first. `source` is the video it starts from; `reimagine` says that it is made
-    by a new creation from the source's first frame; `characters` are the pinned channel's ids."""
+    by a new creation from the source's first frame; `characters` are the pinned channel's ids. `named` is the channel
+    that the request itself named; `excluded` says why other channels that serve the model are not asked."""
 
     placements: tuple[Placement, ...]
     source: Video | None = None
     reimagine: bool = False
     characters: tuple[str, ...] = ()
+    named: str | None = None
+    excluded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def because(self) -> str:
+        """Why no channel but these may make it."""
+        if self.source is not None:
+            return "pinned by the video that it starts from"
+        if self.characters:
+            return "pinned by its characters"
+        return "named by the request" if self.named is not None else ""
 
 
 async def route(core: Core, ask: Ask, key: Key) -> Route:
     """Hold an ask against the channels; an `ApiError` says why none may make it. Nothing is stored or sent."""
+    named = _named(core, ask, key)
+    way = await _route(core, ask, key, named)
+    if named is not None and named != way.placements[0].live.name:
+        raise InvalidRequest(
+            f"This video can only be made by the channel of what it starts from, not by '{named}'. Leave 'channel' "
+            "out.",
+            param="metadata.channel",
+        )
+    return replace(way, named=named)
+
+
+def _named(core: Core, ask: Ask, key: Key) -> str | None:
+    """The channel that the request names, where its key may."""
+    where = "metadata.channel" if "channel" in (ask.metadata or {}) else "channel"
+    name = (ask.metadata or {}).get("channel", ask.extra.get("channel"))
+    if name is None:
+        return None
+    if not (key.admin or key.chooses_channel):
+        raise InvalidRequest(
+            f"'{where}' names the channel that shall make the video, which this API key may not do. Leave it out, or "
+            "ask the operator for a key that may.",
+            param=where,
+        )
+    if not isinstance(name, str) or core.channels.get(name) is None:
+        raise InvalidRequest(f"There is no channel called {str(name)[:80]!r} here.", param=where)
+    return name
+
+
+async def _route(core: Core, ask: Ask, key: Key, named: str | None) -> Route:
     if ask.source_id is not None:
         return await _follow(core, ask, key, ask.source_id)
     if ask.characters:
@@ -48,34 +89,77 @@ async def route(core: Core, ask: Ask, key: Key) -> Route:
         serving = [(live, live.offers[model]) for live in core.channels if model in live.offers]
         if not serving:
             raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.", param="model")
+        serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
+        if not serving:
+            raise InvalidRequest(f"The channel '{named}' does not serve the model '{model}'.", param="metadata.channel")
     else:
         serving = [
             (live, offer)
             for live in core.channels
             if live.channel.can(ask.kind) and (offer := _first_offer(live, ask.model)) is not None
         ]
+        serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
             raise UnsupportedOperation(f"No channel here can {ask.kind} an uploaded video.", param="video")
     enabled = [(live, offer) for live, offer in serving if live.entry.enabled]
     if not enabled:
         raise ChannelUnavailable("Every channel that serves this model is switched off.")
-    return Route(tuple(ranked(placements(ask, enabled))))
+    found, refusals = placements(ask, enabled)
+    if not found:
+        raise next(iter(refusals.values()))
+    excluded = {live.name: "switched off" for live, _ in serving if not live.entry.enabled}
+    excluded |= {name: error.message for name, error in refusals.items()}
+    return Route(tuple(ranked(found)), excluded=excluded)
 
 
-def placements(ask: Ask, serving: Iterable[tuple[LiveChannel, Offer]]) -> list[Placement]:
-    """Those of `serving` whose limits the ask keeps; the first one's refusal where none does."""
+def placements(ask: Ask, serving: Iterable[tuple[LiveChannel, Offer]]) -> tuple[list[Placement], dict[str, ApiError]]:
+    """Those of `serving` whose limits the ask keeps, and why the others would refuse it, by their names."""
     found: list[Placement] = []
-    refusals: list[ApiError] = []
+    refusals: dict[str, ApiError] = {}
     for live, offer in serving:
         try:
             check_inputs(ask, offer.public, offer.limits)
             check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
             found.append(Placement(live, offer, settle(ask.seconds, ask.size, offer.limits, live.entry.mapping)))
         except ApiError as error:
-            refusals.append(error)
-    if not found:
-        raise refusals[0]
-    return found
+            refusals[live.name] = error
+    return found, refusals
+
+
+def waiting_placements(core: Core, video: Video) -> tuple[list[Placement], dict[str, str]]:
+    """The placements of a video that waits, the best first, as the channels are now; and why others are none."""
+    if (pin := pin_of(video)) is not None:
+        live = core.channels.get(pin)
+        if live is None or not live.entry.enabled:
+            return [], {pin: "not in the file" if live is None else "switched off"}
+        if video.kind != "create" or video.order.characters:
+            offer = offer_of(live, video)
+            kept = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=video.seconds, size=video.size)
+            return [Placement(live, offer, kept)], {}
+    serving = [(live, live.offers[video.model]) for live in core.channels if video.model in live.offers]
+    serving = [(live, offer) for live, offer in serving if live.entry.enabled and pin in (None, live.name)]
+    order = video.order
+    # What it was accepted with holds for a channel that came or changed since, too.
+    ask = Ask(
+        kind="create",
+        prompt="",
+        fingerprint=b"",
+        seconds=video.seconds,
+        size=video.size,
+        images=(Upload(param="input_reference"),) * len(order.images),
+        audio=order.audio,
+        metadata=order.metadata,
+    )
+    found, refusals = placements(ask, serving)
+    kept_only = [placement for placement in found if placement.settled.adjusted is None]
+    return ranked(kept_only), {name: error.message for name, error in refusals.items()}
+
+
+def pin_of(video: Video) -> str | None:
+    """The only channel that may make a video that waits: that of what it starts from, or the one it was asked for."""
+    if video.kind != "create" or video.order.characters:
+        return video.channel
+    return video.order.channel
 
 
 def ranked(found: list[Placement], chance: random.Random = random.Random()) -> list[Placement]:  # noqa: B008, S311
@@ -171,7 +255,9 @@ async def _with_characters(core: Core, ask: Ask, key: Key) -> Route:
     offer = live.offers.get(model)
     if offer is None:
         raise InvalidRequest(f"The model '{model}' is not served by the channel of these characters.", param="model")
-    found = placements(ask, [(live, offer)])
+    found, refusals = placements(ask, [(live, offer)])
+    if not found:
+        raise refusals[live.name]
     return Route(tuple(found), characters=tuple(character.upstream_id for character in characters))
 
 

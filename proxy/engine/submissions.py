@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
 from proxy.channels import LiveChannel
 from proxy.engine import states
-from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.core import Core, NotSent, log, plugin_fault
+from proxy.engine.decisions import explain
 from proxy.engine.requests import Placement, Submittable, build, current, submit
 from proxy.engine.states import IllegalMove
 from proxy.errors import ApiError, Outcome, Throttled
 from proxy.ids import new_id
+from proxy.logs import log_context
 from proxy.models import UpstreamJob
-from proxy.records import Attempt, Video
+from proxy.records import Attempt, AttemptState, Video
+from proxy.store import ChannelFull, LeaseLost, StoreBusy
 
 REQUEUE_FIRST = 1.0
 REQUEUE_MOST = 60.0
 """Seconds before a submission that was refused is tried again: the first time, and at most."""
+
+
+Step = Callable[[Video], Video]
+
+
+class Moved(enum.Enum):
+    """Why a refused submission did not go on to another channel."""
+
+    NOWHERE = "no other channel has room"
+    OVER = "its video ended"
 
 
 @dataclass(slots=True)
@@ -61,11 +77,13 @@ class Submitter:
         self._tries.pop(video_id, None)
 
     async def _run(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
+        log_context(video_id=submission.video.id)
         try:
             await self._carry_out(submission, ready, placements)
         except Exception as error:
             # An attempt is recorded and may be paid for: whatever broke here, the video must not stay on its way.
             log.exception("the submission of video %s broke", submission.video.id)
+            self._core.abandoned(submission.video.channel, submission.video.id)
             attempt_id = submission.video.attempt_id or ready.request.attempt_id
             attempt = Attempt(
                 id=attempt_id,
@@ -81,6 +99,7 @@ class Submitter:
         while True:
             job, error = await self._attempt(placement.live, ready)
             attempt = self._attempt_of(submission.video, placement.live, ready)
+            self._core.concluded(placement.live, submission.video.id, error)
             if job is not None:
                 await self._taken(submission, placement.live, job, attempt)
                 return
@@ -97,14 +116,13 @@ class Submitter:
                 throttled = True
                 wait = REQUEUE_FIRST if error.retry_after is None else error.retry_after
                 self._core.throttled[placement.live.name] = self._core.clock() + wait
-            following = self._next(placements, submission.video.id)
-            if following is not None:
-                moved = await self._move_on(submission, following, attempt)
-                if moved is None:
-                    return
-                placement, ready = following, moved
+            moved = await self._move_on(submission, placements, attempt)
+            if moved is Moved.OVER:
+                return
+            if isinstance(moved, tuple):
+                placement, ready = moved
                 continue
-            if throttled or placements or submission.detached:
+            if throttled or placements or submission.detached or isinstance(error, NotSent):
                 # Throttled, or another channel is only full for now, or the client counts on it already.
                 await self._requeue(submission, placement.live, attempt)
             else:
@@ -112,72 +130,74 @@ class Submitter:
             return
 
     async def _attempt(self, live: LiveChannel, ready: Submittable) -> tuple[UpstreamJob | None, ApiError | None]:
+        if not self._core.leases.current():
+            # This process was paused after the attempt was recorded: another one may have taken the video over.
+            return None, NotSent("The lease of this process ran out before anything was sent.")
+        began = self._core.clock()
         try:
-            return await submit(self._core, live, ready), None
-        except ApiError as error:
-            return None, error
+            job, error = await submit(self._core, live, ready), None
+        except ApiError as refusal:
+            job, error = None, refusal
+        self._core.metrics.submission(live.name, _outcome_word(error), self._core.clock() - began)
+        return job, error
 
     def _attempt_of(self, video: Video, live: LiveChannel, ready: Submittable) -> Attempt:
         return Attempt(
             id=ready.request.attempt_id, video_id=video.id, channel=live.name, started_at=submission_start(video)
         )
 
+    async def _moved(
+        self, submission: Submission, step: Step, attempt: Attempt, job: UpstreamJob | None = None, **options: Any
+    ) -> bool:
+        """Move the video and record how its attempt went. False where the video is not this process's to move any more:
+        then the attempt alone keeps what the upstream said, and the job."""
+        try:
+            submission.video = await self._core.move(submission.video.id, step, attempt=attempt, surely=True, **options)
+        except (IllegalMove, LeaseLost) as error:
+            log.warning(
+                "video %s: what its upstream said is kept with attempt %s: %s", submission.video.id, attempt.id, error
+            )
+            with contextlib.suppress(StoreBusy):
+                await self._core.store.save_attempt(replace(attempt, job=job))
+            return False
+        return True
+
     async def _taken(self, submission: Submission, live: LiveChannel, job: UpstreamJob, attempt: Attempt) -> None:
         core = self._core
         now = core.clock()
         ended = _ended(attempt, now, "taken", "", upstream_id=job.id)
         self._tries.pop(submission.video.id, None)
-        try:
-            submission.video = await core.move(
-                submission.video.id,
-                lambda video: clean_failure(core, states.taken(video, job, now=now)),
-                attempt=ended,
-                surely=True,
-            )
-        except IllegalMove:
-            # Its owner deleted it by force while the request was on the wire.
-            log.warning("video %s was deleted while channel %s took it", submission.video.id, live.name)
-            if live.channel.can("cancel"):
-                await live.channel.cancel(job)
+        if await self._moved(
+            submission, lambda video: clean_failure(core, states.taken(video, job, now=now)), ended, job
+        ):
+            if submission.video.stage == "running":
+                self.taken.put_nowait(submission.video)
             return
-        if submission.video.stage == "running":
-            self.taken.put_nowait(submission.video)
+        video = await core.newest(submission.video.id)
+        if video is not None and video.stage == "deleted" and live.channel.can("cancel"):
+            # Its owner deleted it by force while the request was on the wire.
+            await live.channel.cancel(job)
 
     async def _unknown(self, submission: Submission, attempt: Attempt) -> None:
         now = self._core.clock()
         log.warning("the outcome of %s on channel %s is unknown: %s", attempt.id, attempt.channel, attempt.note)
-        try:
-            submission.video = await self._core.move(
-                submission.video.id, lambda video: states.uncertain(video, now=now), attempt=attempt, surely=True
-            )
-        except IllegalMove:
-            return
-        self.uncertain.put_nowait(submission.video)
+        if await self._moved(submission, lambda video: states.uncertain(video, now=now), attempt):
+            self.uncertain.put_nowait(submission.video)
 
-    async def _reject(self, submission: Submission, error: ApiError, attempt: Attempt | None) -> None:
+    async def _reject(self, submission: Submission, error: ApiError, attempt: Attempt) -> None:
         core = self._core
         now = core.clock()
         self._tries.pop(submission.video.id, None)
         if not submission.detached:
             submission.verdict = error
-        try:
-            if submission.verdict is not None:
-                submission.video = await core.move(
-                    submission.video.id,
-                    lambda video: states.refused(video, now=now),
-                    attempt=attempt,
-                    forget_idempotency=True,
-                    surely=True,
-                )
-            else:
-                submission.video = await core.move(
-                    submission.video.id,
-                    lambda video: states.failed(video, core.job_error(error, video), now=now),
-                    attempt=attempt,
-                    surely=True,
-                )
-        except IllegalMove:
-            return
+        if submission.verdict is not None:
+            await self._moved(
+                submission, lambda video: states.refused(video, now=now), attempt, forget_idempotency=True
+            )
+        else:
+            await self._moved(
+                submission, lambda video: states.failed(video, core.job_error(error, video), now=now), attempt
+            )
 
     async def _requeue(self, submission: Submission, live: LiveChannel, attempt: Attempt) -> None:
         core = self._core
@@ -185,48 +205,56 @@ class Submitter:
         tries = self._tries[submission.video.id] = self._tries.get(submission.video.id, 0) + 1
         wait = min(REQUEUE_FIRST * 2 ** (tries - 1), REQUEUE_MOST)
         again = max(now + wait, core.throttled.get(live.name, 0.0))
-        try:
-            submission.video = await core.move(
-                submission.video.id,
-                lambda video: states.requeued(video, submit_after=again, now=now),
-                attempt=attempt,
-                surely=True,
-            )
-        except IllegalMove:
-            return
-        self.requeued.put_nowait(submission.video)
+        if await self._moved(submission, lambda video: states.requeued(video, submit_after=again, now=now), attempt):
+            self.requeued.put_nowait(submission.video)
 
-    def _next(self, placements: list[Placement], video_id: str) -> Placement | None:
+    async def _move_on(
+        self, submission: Submission, placements: list[Placement], attempt: Attempt
+    ) -> tuple[Placement, Submittable] | Moved:
+        """Go to the next channel that has room: the refused attempt and the next one are recorded before it is called.
+
+        `Moved.NOWHERE` where none has room: `placements` are those that may have some later.
+        """
+        core, video_id = self._core, submission.video.id
+        ranked = [found for placement in placements if (found := current(core, placement)) is not None]
         # As they are now: a reload may have rebuilt a channel, or switched it off, while another one was asked.
-        placements[:] = [found for placement in placements if (found := current(self._core, placement)) is not None]
-        for index, placement in enumerate(placements):
-            if self._core.reserve(placement.live, video_id):
-                return placements.pop(index)
-        return None
+        placements[:] = ranked
+        for placement in ranked:
+            if not core.reserve(placement.live, video_id):
+                continue
+            decision = explain(
+                core,
+                placement,
+                ranked,
+                because=f"the next after {attempt.channel} refused it",
+                excluded={attempt.channel: attempt.note},
+            )
+            try:
+                await core.move(video_id, lambda video: video, attempt=attempt, surely=True)
+                submission.video, ready = await record_attempt(core, submission.video, placement, decision)
+            except ChannelFull:
+                core.filled(placement.live.name, video_id)
+                continue
+            except (IllegalMove, LeaseLost):
+                core.release(placement.live.name, video_id)
+                await core.store.save_attempt(attempt)
+                return Moved.OVER
+            except ApiError as error:
+                core.release(placement.live.name, video_id)
+                await self._reject(submission, error, attempt)
+                return Moved.OVER
+            except Exception as error:
+                core.release(placement.live.name, video_id)
+                await self._reject(submission, plugin_fault(placement.live, error, "check"), attempt)
+                return Moved.OVER
+            placements.remove(placement)
+            return placement, ready
+        return Moved.NOWHERE
 
-    async def _move_on(self, submission: Submission, placement: Placement, attempt: Attempt) -> Submittable | None:
-        """Record the refused attempt and the next one on another channel, both before that one is called."""
-        core = self._core
-        try:
-            await core.move(submission.video.id, lambda video: video, attempt=attempt, surely=True)
-            began = await record_attempt(core, submission.video, placement)
-        except IllegalMove:
-            core.release(placement.live.name, submission.video.id)
-            return None
-        except ApiError as error:
-            core.release(placement.live.name, submission.video.id)
-            await self._reject(submission, error, None)
-            return None
-        except Exception as error:
-            core.release(placement.live.name, submission.video.id)
-            await self._reject(submission, plugin_fault(placement.live, error, "check"), None)
-            return None
-        submission.video, ready = began
-        return ready
 
-
-async def record_attempt(core: Core, video: Video, placement: Placement) -> tuple[Video, Submittable]:
-    """Make the next attempt of a waiting or refused video durable; answers the video and what to submit."""
+async def record_attempt(core: Core, video: Video, placement: Placement, decision: str) -> tuple[Video, Submittable]:
+    """Make the next attempt of a waiting or refused video durable, with why it goes there; answers the video and what
+    to submit. Raises `ChannelFull` where another process took the last place."""
     attempt_id = new_id("att")
     now = core.clock()
 
@@ -234,8 +262,8 @@ async def record_attempt(core: Core, video: Video, placement: Placement) -> tupl
         return began_on(current, placement, attempt_id, now)
 
     ready = await build(core, placement.live, placement.offer.limits, began(video), attempt_id)
-    attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now)
-    return await core.move(video.id, began, attempt=attempt), ready
+    attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now, decision=decision)
+    return await core.move(video.id, began, attempt=attempt, cap=core.cap(placement.live)), ready
 
 
 def began_on(video: Video, placement: Placement, attempt_id: str, now: float) -> Video:
@@ -265,5 +293,12 @@ def clean_failure(core: Core, video: Video) -> Video:
     return replace(video, error_message=core.clean(video.error_message, video))
 
 
-def _ended(attempt: Attempt, now: float, state: str, note: str, upstream_id: str | None = None) -> Attempt:
+def _outcome_word(error: ApiError | None) -> str:
+    """The word for the metrics: taken, throttled, client, refused or unknown."""
+    if error is None:
+        return "taken"
+    return "throttled" if isinstance(error, Throttled) else error.outcome.value
+
+
+def _ended(attempt: Attempt, now: float, state: AttemptState, note: str, upstream_id: str | None = None) -> Attempt:
     return replace(attempt, state=state, ended_at=now, note=note, upstream_id=upstream_id)

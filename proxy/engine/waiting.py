@@ -1,36 +1,84 @@
-"""The durable queue: videos that no channel had room for, submitted in their order when one has."""
+"""The durable queue: videos that no channel had room for, submitted in their turn when one has."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Hashable
 
 from proxy.engine import states
 from proxy.engine.core import Core, log, plugin_fault
-from proxy.engine.limits import settle
-from proxy.engine.requests import Placement, offer_of
-from proxy.engine.routing import ranked
+from proxy.engine.decisions import explain
+from proxy.engine.fairness import FairQueue
+from proxy.engine.requests import Placement
+from proxy.engine.routing import pin_of, waiting_placements
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submission, Submitter, record_attempt
 from proxy.errors import ApiError, StoreError
 from proxy.models import JobError
 from proxy.records import Video
-from proxy.store import StoreBusy
+from proxy.store import ChannelFull, LeaseLost, StoreBusy
 
+REMEMBERED = 10_000
+"""Kinds of demands whose channels are remembered."""
 LOOK_AGAIN = 1.0
 """Seconds after which the queue looks again although nothing told it to: a channel may have come back."""
 
 
 class WaitingQueue:
-    """First come, first served; a video that cannot go now does not hold up those behind it."""
+    """First come, first served within a key, in turns between keys; what cannot go now holds up nobody else.
+
+    Videos that the same channels could make form a group, so that a look at a full queue costs a look at each group.
+    """
 
     def __init__(self, core: Core, submitter: Submitter) -> None:
         self._core = core
         self._submitter = submitter
         self._waiting: dict[str, Video] = {}
+        self._order: FairQueue[frozenset[str]] = FairQueue()
+        self._groups: dict[Hashable, frozenset[str]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def lengths(self) -> dict[tuple[str, ...], float]:
+        """How many videos wait, by their model."""
+        found: dict[tuple[str, ...], float] = {}
+        for video in self._waiting.values():
+            found[video.model,] = found.get((video.model,), 0) + 1
+        return found
+
+    def oldest(self) -> float:
+        """Seconds since the video that waits longest was accepted; 0 where none waits."""
+        first = self._order.oldest()
+        return 0.0 if first is None else max(self._core.clock() - self._waiting[first].created_at, 0.0)
+
+    def _group(self, video: Video) -> frozenset[str]:
+        # By the channels, not by what was asked for: of that, clients could make as many kinds as they like.
+        demands = _demands(video)
+        group = self._groups.get(demands)
+        if group is None:
+            if len(self._groups) >= REMEMBERED:
+                self._groups.clear()
+            pin = pin_of(video)
+            could = {pin} if pin is not None else {one.live.name for one in waiting_placements(self._core, video)[0]}
+            group = self._groups[demands] = frozenset(could)
+        return group
+
+    def waits_like(self, video: Video) -> bool:
+        """Whether something waits for the same channels, so that `video` must stand in line."""
+        return self._order.waits(self._group(video))
+
+    def served(self, key_id: str) -> None:
+        """A video of this key went past the queue, since nobody waited: that was its turn."""
+        self._order.served(key_id)
+
+    def reconfigured(self) -> None:
+        """The channels have changed, and with them which of them could make what waits."""
+        self._groups.clear()
+        for video in list(self._waiting.values()):
+            self.add(video)
 
     def add(self, video: Video) -> None:
         """Queue a video that is durably `waiting`, unless it has changed since."""
@@ -38,12 +86,19 @@ class WaitingQueue:
         if known is not None and known.version > video.version and known.stage != "waiting":
             return
         self._waiting[video.id] = video
+        # A clock that was set back must not make a wait longer than it was.
+        wait = min(video.submit_after - self._core.clock(), video.submit_after - video.changed_at)
+        self._order.add(video.id, video.key_id, self._group(video), not_before=time.monotonic() + wait)
         self._core.freed.set()
 
     def forget(self, video_id: str) -> None:
         """Let a video go that its owner deleted, or that ended."""
-        self._waiting.pop(video_id, None)
+        self._drop(video_id)
         self._submitter.forget(video_id)
+
+    def _drop(self, video_id: str) -> None:
+        self._waiting.pop(video_id, None)
+        self._order.remove(video_id)
 
     async def take_back(self) -> None:
         """Queue again what the submitter hands back."""
@@ -66,82 +121,74 @@ class WaitingQueue:
                     await self._core.freed.wait()
 
     async def _pass(self) -> float:
-        """Try every waiting video once; answers the seconds until the next one may become due."""
-        soonest = LOOK_AGAIN
-        for video_id in sorted(self._waiting):
-            if self._core.closing:
-                return LOOK_AGAIN
-            video = self._waiting.get(video_id)
-            if video is None:
+        """Submit all that may go now; answers the seconds until something else may."""
+        await self._give_up_the_old()
+        passed_over: set[frozenset[str]] = set()
+        while not self._core.closing and self._core.leases.current():
+            video_id = self._order.next(lambda group: group not in passed_over, time.monotonic())
+            if video_id is None:
+                break
+            video = self._waiting[video_id]
+            ranked, excluded = waiting_placements(self._core, video)
+            placement = next((one for one in ranked if self._core.reserve(one.live, video_id)), None)
+            if placement is None:
+                passed_over.add(self._order.group(video_id))
                 continue
-            now = self._core.clock()
-            if now - video.created_at >= self._core.server.queue_timeout:
-                await self._give_up(video)
-            elif video.changed_at <= now < video.submit_after:
-                # Before its own last change only a clock that was set back can be: its wait cannot be told then.
-                soonest = min(soonest, video.submit_after - now)
-            elif (places := self._places(video)) is not None:
-                await self._submit(video, *places)
-        return max(soonest, 0.01)
+            await self._submit(video, placement, ranked, excluded)
+        soonest = self._order.soonest(time.monotonic())
+        return LOOK_AGAIN if soonest is None else min(max(soonest - time.monotonic(), 0.01), LOOK_AGAIN)
 
-    def _places(self, video: Video) -> tuple[Placement, list[Placement]] | None:
-        """A placement with room, reserved for the video, and the others that it may move on to."""
-        found = self._placements(video)
-        for index, placement in enumerate(found):
-            if self._core.reserve(placement.live, video.id):
-                return placement, found[:index] + found[index + 1 :]
-        return None
+    async def _give_up_the_old(self) -> None:
+        now = self._core.clock()
+        while (oldest := self._order.oldest()) is not None:
+            video = self._waiting[oldest]
+            if now - video.created_at < self._core.server.queue_timeout:
+                return
+            log.warning("video %s waited too long for a channel that serves %s", video.id, video.model)
+            await self._fail(
+                video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
+            )
 
-    def _placements(self, video: Video) -> list[Placement]:
-        core = self._core
-        if video.kind != "create" or video.order.characters:
-            live = core.channels.get(video.channel)
-            if live is None or not live.entry.enabled:
-                return []
-            offer = offer_of(live, video)
-            kept = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=video.seconds, size=video.size)
-            return [Placement(live, offer, kept)]
-        found = []
-        for live in core.channels:
-            offered = live.offers.get(video.model)
-            if offered is None or not live.entry.enabled or (video.order.images and not offered.limits.image):
-                continue
-            with contextlib.suppress(ApiError):
-                settled = settle(video.seconds, video.size, offered.limits, "strict")
-                found.append(Placement(live, offered, settled))
-        return ranked(found)
-
-    async def _submit(self, video: Video, placement: Placement, others: list[Placement]) -> None:
-        core = self._core
+    async def _submit(
+        self, video: Video, placement: Placement, ranked: list[Placement], excluded: dict[str, str]
+    ) -> None:
+        core, live = self._core, placement.live
+        because = "" if pin_of(video) is None else "the only one that may make it; it waited for its turn"
+        decision = explain(core, placement, ranked, because=because, excluded=excluded)
         try:
             current = await core.newest(video.id)
             if current is None or current.stage != "waiting":
                 raise IllegalMove(f"video {video.id} waits no more")
-            began, ready = await record_attempt(core, current, placement)
-        except (StoreBusy, StoreError):
-            core.release(placement.live.name, video.id)
-            raise
-        except IllegalMove:
-            core.release(placement.live.name, video.id)
-            self._waiting.pop(video.id, None)
+            began, ready = await record_attempt(core, current, placement, decision)
+        except ChannelFull:
+            core.filled(live.name, video.id)
             return
-        except Exception as error:
-            core.release(placement.live.name, video.id)
-            told = error if isinstance(error, ApiError) else plugin_fault(placement.live, error, "check")
-            await self._fail(video, core.job_error(told, video))
+        except (StoreBusy, StoreError):
+            core.release(live.name, video.id)
+            raise
+        except (IllegalMove, LeaseLost):
+            core.release(live.name, video.id)
             self.forget(video.id)
             return
-        self._waiting.pop(video.id, None)
+        except Exception as error:
+            core.release(live.name, video.id)
+            told = error if isinstance(error, ApiError) else plugin_fault(live, error, "check")
+            await self._fail(video, core.job_error(told, video))
+            return
+        self._drop(video.id)
+        self._order.served(video.key_id)
+        others = [other for other in ranked if other is not placement]
         self._submitter.start(Submission(began, detached=True), ready, [placement, *others])
-
-    async def _give_up(self, video: Video) -> None:
-        log.warning("video %s waited too long for a channel that serves %s", video.id, video.model)
-        await self._fail(
-            video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
-        )
-        self.forget(video.id)
 
     async def _fail(self, video: Video, error: JobError) -> None:
         now = self._core.clock()
-        with contextlib.suppress(IllegalMove):
+        with contextlib.suppress(IllegalMove, LeaseLost):
             await self._core.move(video.id, lambda current: states.failed(current, error, now=now))
+        self.forget(video.id)
+
+
+def _demands(video: Video) -> Hashable:
+    """All that decides which channels could make a video that waits."""
+    order = video.order
+    demands = (video.model, video.seconds, video.size, order.audio, bool(order.images), frozenset(order.metadata))
+    return pin_of(video) or demands

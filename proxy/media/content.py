@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -41,6 +42,7 @@ async def send(
     modified: float,
     known_size: int | None = None,
     stall: float = STALL,
+    told: Callable[[int], None] = lambda count: None,
 ) -> web.StreamResponse:
     """Answer `request` with the bytes of `source`.
 
@@ -74,7 +76,7 @@ async def send(
     if not ranges.unchanged(asked.get("If-Range"), etag=etag, modified=changed):
         wish = None
     try:
-        async with Delivery(request, response, stall=stall) as delivery:
+        async with Delivery(request, response, stall=stall, told=told) as delivery:
             if source.path is not None:
                 await _send_file(request, response, delivery, source.path, wish)
             elif request.method == "HEAD":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -44,7 +45,9 @@ class Delivery:
     got for the whole.
     """
 
-    def __init__(self, request: web.Request, response: web.StreamResponse, *, stall: float) -> None:
+    def __init__(
+        self, request: web.Request, response: web.StreamResponse, *, stall: float, told: Callable[[int], None]
+    ) -> None:
         self._request = request
         self._response = response
         self._tick_every = min(_TICK, stall / 4)
@@ -52,6 +55,7 @@ class Delivery:
         self._scope = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
+        self._told = told
         self._pushing = False
         self._complete = False
         self._progress = Progress(stall, self._loop.time())
@@ -69,6 +73,7 @@ class Delivery:
         """Send `chunk`; returns when there is room for more."""
         self._sent += len(chunk)
         await self._response.write(chunk)
+        self._told(len(chunk))
 
     async def push(self, file: BinaryIO, offset: int, count: int) -> int:
         """Send `count` bytes of `file`, without reading them where the loop can; answers how many it had."""
@@ -86,6 +91,7 @@ class Delivery:
                     break
                 sent += more
                 self._sent += more
+                self._told(more)
         except NotImplementedError:
             # uvloop has no sendfile.
             while sent < count and (chunk := await asyncio.to_thread(_read, file, offset + sent, count - sent)):

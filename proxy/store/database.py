@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -13,13 +13,17 @@ import msgspec
 
 from proxy.errors import StoreError
 from proxy.records import Attempt, Character, Idempotent, Key, Video
-from proxy.store import attempts, characters, idempotency, keys, schema, settings, videos
+from proxy.store import attempts, characters, idempotency, keys, outbox, schema, settings, videos
 from proxy.store.connection import Connection, connect, create_file, find_file
 from proxy.store.errors import StaleVideo
 from proxy.store.recent import Recent
-from proxy.store.writer import MAX_BATCH, Writer
+from proxy.store.room import Bounds, Cap
+from proxy.store.writer import MAX_BATCH, Fence, Writer
 
 T = TypeVar("T")
+
+Also = Callable[[sqlite3.Connection], None]
+"""What is written together with a change, in the same transaction."""
 
 CACHED_VIDEOS: Final = 50_000
 CACHED_BYTES: Final = 128 * 2**20
@@ -39,8 +43,10 @@ class Store:
         self.path: Final = path
         self._writing = writing
         self._reading = reading
-        self._writer = Writer(writing)
         self._recent = Recent(CACHED_VIDEOS, CACHED_BYTES)
+        self._writer = Writer(writing, foreign=self._recent.clear)
+        self._shared = False
+        self._current: Callable[[], bool] = lambda: True
 
     @classmethod
     async def open(cls, path: Path, *, create: bool = True) -> Store:
@@ -70,74 +76,109 @@ class Store:
             await self._reading.close()
             await self._writing.close()
 
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` reads, for the SQL of the other modules of this room."""
         return await self._reading.run(function)
+
+    async def write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` answers once its change is durable; it is atomic, and neither begins nor commits."""
+        return await self._writer.do(function)
 
     # ---------------------------------------------------------------- videos
 
-    async def accept(self, video: Video, attempt: Attempt | None = None, idempotent: Idempotent | None = None) -> None:
-        """Store a new video with its first attempt and its Idempotency-Key, in one commit.
+    async def accept(
+        self,
+        video: Video,
+        attempt: Attempt | None = None,
+        idempotent: Idempotent | None = None,
+        *,
+        cap: Cap | None = None,
+        bounds: Bounds | None = None,
+        also: Also | None = None,
+    ) -> None:
+        """Store a new video with its first attempt and its Idempotency-Key, and whatever `also` writes, in one commit.
 
-        `DuplicateKey` when the API key has used the Idempotency-Key already.
+        `DuplicateKey` when the API key has used the Idempotency-Key already; `ChannelFull` where `cap` leaves no place,
+        `QueueFull` where it would wait beyond `bounds`; `LeaseLost`.
         """
 
         def operation(db: sqlite3.Connection) -> None:
+            if bounds is not None:
+                bounds.check(db, video.key_id)
+            if cap is not None:
+                cap.check(db)
             videos.insert(db, video)
             if attempt is not None:
                 attempts.save(db, attempt)
             if idempotent is not None:
                 idempotency.insert(db, idempotent)
+            if also is not None:
+                also(db)
 
-        await self._writer.do(operation, lambda _: self._recent.put(video))
+        await self._writer.do(operation, lambda _: self._recent.put(video), fenced=True)
 
-    async def change(self, video: Video, *, attempt: Attempt | None = None, forget_idempotency: bool = False) -> Video:
+    async def change(
+        self,
+        video: Video,
+        *,
+        before: Video | None = None,
+        attempt: Attempt | None = None,
+        forget_idempotency: bool = False,
+        cap: Cap | None = None,
+        also: Also | None = None,
+    ) -> Video:
         """Store `video` over the row of its id and version, and record or update `attempt` with it.
 
         Answers the video as it is stored, its version one higher; `StaleVideo` when the row is of another version or
-        not there. `tenant`, `key_id`, `kind`, `created_at`, `fingerprint` and `answered` stay what they are.
-        `forget_idempotency` frees the Idempotency-Keys that stand for the video.
+        not there; `ChannelFull` where `cap` leaves no place; `LeaseLost`. `tenant`, `key_id`, `kind`, `created_at`,
+        `fingerprint`, `holder`, `replaces_id` and `answered` stay what they are. `before` is what `video` was made
+        from: a change of its public status goes into the outbox. `forget_idempotency` frees the Idempotency-Keys that
+        stand for the video.
         """
-
-        before = self._recent.get(video.id)
+        known = self._recent.get(video.id)
 
         def operation(db: sqlite3.Connection) -> Video:
-            changed = videos.update(db, video, before)
+            if cap is not None:
+                cap.check(db)
+            changed = videos.update(db, video, known)
+            if before is not None:
+                outbox.note(db, before, video)
             if attempt is not None:
                 attempts.save(db, attempt)
             if forget_idempotency:
                 idempotency.forget(db, video.id)
+            if also is not None:
+                also(db)
             return changed
 
         try:
-            return await self._writer.do(operation, self._recent.put)
+            return await self._writer.do(operation, self._recent.put, fenced=True)
         except StaleVideo:
             self._forget_older(video)
             raise
 
     async def video(self, video_id: str) -> Video | None:
         """The video, whatever its stage, as the file has it now."""
-        video = await self._read(partial(videos.find, video_id=video_id))
+        video = await self.read(partial(videos.find, video_id=video_id))
         if video is not None:
             self._recent.put(video)
         return video
 
     def cached(self, video_id: str) -> Video | None:
-        """The newest committed state of a video that was used lately; None says nothing about whether it exists."""
-        return self._recent.get(video_id)
+        """The newest committed state of a video that was used lately; None says nothing about whether it exists.
+
+        It is always None while another process may have written since: the store is shared, or the lease ran out.
+        """
+        return None if self._shared or not self._current() else self._recent.get(video_id)
 
     async def videos(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> list[Video]:
         """The next `limit` videos that `tenant` can see, behind the id `after`, which may be gone meanwhile."""
-        return await self._read(
-            partial(videos.page, tenant=tenant, after=after, limit=limit, newest_first=newest_first)
-        )
+        return await self.read(partial(videos.page, tenant=tenant, after=after, limit=limit, newest_first=newest_first))
 
-    async def unfinished(self) -> list[Video]:
-        """All that are waiting, submitting, unknown or running, oldest first."""
-        return await self._read(videos.unfinished)
-
-    async def waiting(self) -> int:
-        """How many wait for their submission."""
-        return await self._read(videos.waiting)
+    async def unfinished(self, holders: Collection[int] | None = None) -> list[Video]:
+        """All that are waiting, submitting, unknown or running, oldest first; only those that the workers `holders`
+        hold, where they are given."""
+        return await self.read(partial(videos.unfinished, holders=holders))
 
     async def resent(self, key_id: str, fingerprint: bytes, since: float) -> Video | None:
         """The newest listed video of this API key with this fingerprint, made at or after `since`, whose answer was
@@ -155,22 +196,57 @@ class Store:
 
     async def pins(self) -> dict[str, int]:
         """Channel name -> number of listed videos that are pinned to it."""
-        return await self._read(videos.pins)
+        return await self.read(videos.pins)
 
     async def attempts(self, video_id: str) -> list[Attempt]:
         """The attempts of a video, oldest first."""
-        return await self._read(partial(attempts.of_video, video_id=video_id))
+        return await self.read(partial(attempts.of_video, video_id=video_id))
+
+    async def unsettled(self) -> int:
+        """How many attempts have an unknown outcome that nobody has settled."""
+        return await self.read(attempts.unsettled)
+
+    async def save_attempt(self, attempt: Attempt) -> None:
+        """Record how an attempt went, also without a lease: what an upstream said must not get lost."""
+        await self._writer.do(partial(attempts.save, attempt=attempt))
 
     def _forget_older(self, video: Video) -> None:
         known = self._recent.get(video.id)
         if known is not None and known.version <= video.version:
             self._recent.drop(video.id)
 
+    # ---------------------------------------------------------------- other processes on this store
+
+    def share(self, shared: bool) -> None:
+        """Say whether another process may write videos too: then nothing that is in memory is believed."""
+        self._recent.clear()
+        self._shared = shared
+
+    def guard(self, fence: Fence, current: Callable[[], bool]) -> None:
+        """Carry out no change of a video any more once `fence` says that this process holds it no longer, and believe
+        no memory while `current` says that this may be so."""
+        self._writer.fence = fence
+        self._current = current
+
+    @property
+    def commits(self) -> int:
+        """The transactions that this process has committed."""
+        return self._writer.commits
+
+    @property
+    def operations(self) -> int:
+        """The operations in all of them."""
+        return self._writer.operations
+
+    async def look(self) -> bool:
+        """Whether another process has written since the last look or commit; what is in memory is forgotten then."""
+        return await self._writer.look()
+
     # ---------------------------------------------------------------- Idempotency-Keys
 
     async def idempotent(self, key_id: str, idempotency_key: str) -> Idempotent | None:
         """What the Idempotency-Key of this API key stands for."""
-        return await self._read(partial(idempotency.find, key_id=key_id, idempotency_key=idempotency_key))
+        return await self.read(partial(idempotency.find, key_id=key_id, idempotency_key=idempotency_key))
 
     async def save_answer(self, key_id: str, idempotency_key: str, answer: bytes) -> None:
         """Keep the body that was first given, for replays; a later one changes nothing."""
@@ -190,7 +266,7 @@ class Store:
         await self._writer.do(partial(characters.insert, character=character))
 
     async def character(self, character_id: str) -> Character | None:
-        return await self._read(partial(characters.find, character_id=character_id))
+        return await self.read(partial(characters.find, character_id=character_id))
 
     # ---------------------------------------------------------------- API keys
 
@@ -200,11 +276,11 @@ class Store:
 
     async def keys(self) -> list[Key]:
         """All API keys, oldest first, the revoked ones too."""
-        return await self._read(keys.all_keys)
+        return await self.read(keys.all_keys)
 
     async def key_by_digest(self, digest: bytes) -> Key | None:
         """The API key with this SHA-256, also a revoked one."""
-        return await self._read(partial(keys.by_digest, digest=digest))
+        return await self.read(partial(keys.by_digest, digest=digest))
 
     async def revoke_key(self, name_or_id: str, now: int) -> Key | None:
         """Revoke an API key and answer it as it is now; None when there is none of that name or id.
@@ -220,7 +296,7 @@ class Store:
     # ---------------------------------------------------------------- facts of the installation
 
     async def setting(self, name: str) -> str | None:
-        return await self._read(partial(settings.find, name=name))
+        return await self.read(partial(settings.find, name=name))
 
     async def set_setting(self, name: str, value: str) -> None:
         await self._writer.do(partial(settings.save, name=name, value=value))

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from proxy.errors import ApiError, Outcome, ReelgateError, StoreError
+from proxy.errors import ApiError, Outcome, RateLimited, ReelgateError, StoreError
 
 
 class StoreBusy(ApiError):
@@ -17,6 +17,24 @@ class StoreBusy(ApiError):
 
     status = 503
     outcome = Outcome.CLIENT
+
+
+class LeaseLost(ApiError):
+    """Another process took over what this one held: nothing was written, and this process must end.
+
+    A client may try again: it reaches another process.
+    """
+
+    status = 503
+    outcome = Outcome.CLIENT
+
+
+class ChannelFull(ReelgateError):
+    """All places of a channel are taken, counted over every process on this store."""
+
+
+class QueueFull(RateLimited):
+    """The queue of waiting videos is full, as a whole or for this key."""
 
 
 class StaleVideo(ReelgateError):

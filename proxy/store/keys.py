@@ -9,10 +9,10 @@ from typing import Any, Final
 from proxy.records import Key
 from proxy.store.errors import AmbiguousKey
 
-_SELECT: Final = "SELECT id, name, tenant, admin, created_at, revoked_at, last_used_at FROM keys "
+_SELECT: Final = "SELECT id, name, tenant, admin, created_at, revoked_at, last_used_at, chooses_channel FROM keys "
 _INSERT: Final = """
-    INSERT INTO keys (id, name, tenant, admin, digest, created_at, revoked_at, last_used_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO keys (id, name, tenant, admin, digest, created_at, revoked_at, last_used_at, chooses_channel)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ALL: Final = _SELECT + "ORDER BY created_at, id"
 _BY_ID: Final = _SELECT + "WHERE id = ?"
@@ -25,7 +25,10 @@ _TOUCH: Final = "UPDATE keys SET last_used_at = ? WHERE id = ? AND (last_used_at
 def insert(db: sqlite3.Connection, key: Key, digest: bytes) -> None:
     db.execute(
         _INSERT,
-        (key.id, key.name, key.tenant, key.admin, digest, key.created_at, key.revoked_at, key.last_used_at),
+        (
+            *(key.id, key.name, key.tenant, key.admin, digest),
+            *(key.created_at, key.revoked_at, key.last_used_at, key.chooses_channel),
+        ),
     )
 
 
@@ -60,5 +63,5 @@ def touch(db: sqlite3.Connection, key_id: str, now: int) -> None:
 
 
 def _key(row: Sequence[Any]) -> Key:
-    id_, name, tenant, admin, created_at, revoked_at, last_used_at = row
-    return Key(id_, name, tenant, bool(admin), created_at, revoked_at, last_used_at)
+    id_, name, tenant, admin, created_at, revoked_at, last_used_at, chooses_channel = row
+    return Key(id_, name, tenant, bool(admin), created_at, revoked_at, last_used_at, bool(chooses_channel))

@@ -36,6 +36,11 @@ class Recent:
         while len(self._videos) > self._entries or (self._used > self._memory and len(self._videos) > 1):
             self._used -= _weight(self._videos.popitem(last=False)[1])
 
+    def clear(self) -> None:
+        """Forget everything: somebody else has written."""
+        self._videos.clear()
+        self._used = 0
+
     def drop(self, video_id: str) -> None:
         """Forget what is known of a video that turned out to be old."""
         known = self._videos.pop(video_id, None)

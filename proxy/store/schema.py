@@ -102,9 +102,98 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE settings (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT",
         "PRAGMA user_version = 1",
     ),
+    (
+        # A lease: whoever owns a worker's row polls and submits the videos that it holds. `epoch` is the fencing
+        # number: it grows whenever the row gets another owner.
+        """
+        CREATE TABLE workers (
+            id INTEGER PRIMARY KEY NOT NULL,
+            owner TEXT NOT NULL,
+            epoch INTEGER NOT NULL,
+            expires_at REAL NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO workers (id, owner, epoch, expires_at) VALUES (1, '', 0, 0)",
+        "ALTER TABLE videos ADD COLUMN holder INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE videos ADD COLUMN replaces_id TEXT",
+        "ALTER TABLE videos ADD COLUMN replaced_by_id TEXT",
+        "CREATE INDEX videos_at_upstream ON videos (channel) WHERE stage IN ('submitting', 'unknown', 'running')",
+        "CREATE INDEX videos_waiting ON videos (key_id) WHERE stage = 'waiting'",
+        "ALTER TABLE attempts ADD COLUMN decision TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE attempts ADD COLUMN job_json BLOB",
+        "ALTER TABLE attempts ADD COLUMN settled TEXT",
+        "CREATE INDEX attempts_unsettled ON attempts (id) WHERE state = 'unknown' AND settled IS NULL",
+        """
+        CREATE INDEX attempts_late ON attempts (id)
+        WHERE state = 'taken' AND job_json IS NOT NULL AND settled IS NULL
+        """,
+        "ALTER TABLE keys ADD COLUMN chooses_channel INTEGER NOT NULL DEFAULT 0",
+        # What changed, written with the change and read by those who must hear of it at least once.
+        """
+        CREATE TABLE outbox (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            video_id TEXT NOT NULL,
+            before TEXT NOT NULL,
+            after TEXT NOT NULL,
+            at REAL NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE webhook_endpoints (
+            id TEXT PRIMARY KEY NOT NULL,
+            tenant TEXT NOT NULL,
+            name TEXT NOT NULL,
+            url TEXT NOT NULL,
+            event_types TEXT NOT NULL,
+            secret TEXT NOT NULL,
+            old_secret TEXT,
+            old_secret_until REAL,
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL,
+            stopped_at REAL
+        ) STRICT
+        """,
+        "CREATE INDEX webhook_endpoints_of_tenant ON webhook_endpoints (tenant, id)",
+        """
+        CREATE TABLE deliveries (
+            id TEXT PRIMARY KEY NOT NULL,
+            endpoint_id TEXT NOT NULL REFERENCES webhook_endpoints (id) ON DELETE CASCADE,
+            event_id TEXT NOT NULL,
+            event_type TEXT NOT NULL,
+            video_id TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            state TEXT NOT NULL,
+            tries INTEGER NOT NULL,
+            next_at REAL NOT NULL,
+            ended_at REAL,
+            last_status INTEGER,
+            note TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX deliveries_due ON deliveries (next_at) WHERE state = 'pending'",
+        "CREATE INDEX deliveries_of_endpoint ON deliveries (endpoint_id, state, next_at)",
+        "CREATE INDEX deliveries_ended ON deliveries (ended_at) WHERE ended_at IS NOT NULL",
+        """
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            details TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX audit_of_subject ON audit (subject, id)",
+        "PRAGMA user_version = 2",
+    ),
 )
 
-TABLES: Final = frozenset({"videos", "attempts", "idempotency", "characters", "keys", "settings"})
+TABLES: Final = frozenset(
+    {
+        *("videos", "attempts", "idempotency", "characters", "keys", "settings"),
+        *("workers", "outbox", "webhook_endpoints", "deliveries", "audit"),
+    }
+)
 """Ours; others in the same file, such as a replication tool's, are left alone."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,20 +15,23 @@ from proxy.store.errors import StaleVideo
 _SELECT: Final = """
     SELECT id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
            created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
-           fingerprint, changed_at, submit_after, version, answered, order_json, job_json
+           fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, answered, order_json,
+           job_json
     FROM videos
 """
 _INSERT: Final = """
     INSERT INTO videos (
         id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
         created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
-        fingerprint, changed_at, submit_after, version, answered, order_json, job_json
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, answered, order_json,
+        job_json
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _FIELDS: Final = (
     *("id", "tenant", "key_id", "kind", "model", "upstream_model", "channel", "stage", "status", "progress", "prompt"),
     *("seconds", "size", "created_at", "completed_at", "expires_at", "source_id", "error_code", "error_message"),
-    *("metadata", "attempt_id", "fingerprint", "changed_at", "submit_after", "version"),
+    *("metadata", "attempt_id", "fingerprint", "changed_at", "submit_after", "version", "holder", "replaces_id"),
+    "replaced_by_id",
 )
 """The columns above, in their order, that are kept as they are; `answered`, `order_json` and `job_json` follow."""
 
@@ -37,7 +40,8 @@ _UPDATE: Final = """
     UPDATE videos
     SET model = ?, upstream_model = ?, channel = ?, stage = ?, status = ?, progress = ?, prompt = ?, seconds = ?,
         size = ?, completed_at = ?, expires_at = ?, source_id = ?, error_code = ?, error_message = ?, metadata = ?,
-        order_json = ?, job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, version = version + 1
+        order_json = ?, job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, replaced_by_id = ?,
+        version = version + 1
     WHERE id = ? AND version = ?
     RETURNING version, answered
 """
@@ -51,6 +55,7 @@ _ADVANCE: Final = """
 """
 _ORDERED: Final = (
     *("model", "upstream_model", "channel", "prompt", "seconds", "size", "source_id", "metadata", "order"),
+    "replaced_by_id",
 )
 """The fields that `_UPDATE` writes and `_ADVANCE` leaves."""
 _MARK_ANSWERED: Final = "UPDATE videos SET answered = 1 WHERE id = ? AND answered = 0"
@@ -62,9 +67,16 @@ _NEWEST_FIRST: Final = (
     _SELECT + "WHERE tenant = ? AND stage NOT IN ('refused', 'deleted') AND id < ? ORDER BY id DESC LIMIT ?"
 )
 _UNFINISHED: Final = _SELECT + "WHERE stage IN ('waiting', 'submitting', 'unknown', 'running')"
-_WAITING: Final = """
-    SELECT COUNT(*) FROM videos
-    WHERE stage IN ('waiting', 'submitting', 'unknown', 'running') AND stage = 'waiting'
+_UNFINISHED_OF: Final = (
+    _SELECT  # noqa: S608 - both parts are constants
+    + """
+    WHERE stage IN ('waiting', 'submitting', 'unknown', 'running') AND holder IN (SELECT value FROM json_each(?))
+    """
+)
+_WAITING: Final = "SELECT COUNT(*) FROM videos WHERE stage = 'waiting'"
+_WAITING_OF_KEY: Final = "SELECT COUNT(*) FROM videos WHERE stage = 'waiting' AND key_id = ?"
+_AT_UPSTREAM: Final = """
+    SELECT COUNT(*) FROM videos WHERE channel = ? AND stage IN ('submitting', 'unknown', 'running')
 """
 _RESENT: Final = (
     _SELECT
@@ -155,6 +167,7 @@ def _rewrite(db: sqlite3.Connection, video: Video) -> list[Any]:
             video.attempt_id,
             video.changed_at,
             video.submit_after,
+            video.replaced_by_id,
             video.id,
             video.version,
         ),
@@ -176,13 +189,22 @@ def page(db: sqlite3.Connection, tenant: str, after: str | None, limit: int, new
     return _videos(db.execute(_OLDEST_FIRST, (tenant, after or _BEFORE_ALL, limit)))
 
 
-def unfinished(db: sqlite3.Connection) -> list[Video]:
+def unfinished(db: sqlite3.Connection, holders: Collection[int] | None = None) -> list[Video]:
+    """Oldest first: those that the workers `holders` hold, None: all."""
+    found = db.execute(_UNFINISHED) if holders is None else db.execute(_UNFINISHED_OF, (_encode(sorted(holders)),))
     # Sorted here: SQLite would carry whole rows through its sorter.
-    return sorted(_videos(db.execute(_UNFINISHED)), key=lambda video: video.id)
+    return sorted(_videos(found), key=lambda video: video.id)
 
 
-def waiting(db: sqlite3.Connection) -> int:
-    return int(db.execute(_WAITING).fetchone()[0])
+def waiting(db: sqlite3.Connection, key_id: str | None = None) -> int:
+    """How many wait for their submission, in all or of one API key."""
+    found = db.execute(_WAITING) if key_id is None else db.execute(_WAITING_OF_KEY, (key_id,))
+    return int(found.fetchone()[0])
+
+
+def at_upstream(db: sqlite3.Connection, channel: str) -> int:
+    """How many videos the upstream of `channel` may be working on."""
+    return int(db.execute(_AT_UPSTREAM, (channel,)).fetchone()[0])
 
 
 def resent(db: sqlite3.Connection, key_id: str, fingerprint: bytes, since: float) -> Video | None:

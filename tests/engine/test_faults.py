@@ -1,15 +1,13 @@
 """What must not end a background task, leak a place or strand a video: full disks, plugins' own mistakes, reloads."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from proxy import config, serve
+from proxy import config
 from proxy.app import WIRING, reload
 from proxy.engine import Core, polling, recovery, waiting
 from proxy.errors import AccountRefused, Throttled, UpstreamError, UpstreamTimeout
@@ -335,24 +333,3 @@ async def test_a_stop_has_one_grace(launch: Launch, monkeypatch: pytest.MonkeyPa
     assert given[0] == 0.5
     assert given[1] < 0.1
     ordering.cancel()
-
-
-async def test_reloads_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two SIGHUPs in a row the later reading of the file holds, also where the earlier one took longer."""
-    readings = iter([("old", 0.2), ("new", 0.0)])
-    applied: list[str] = []
-
-    def load(*_: object) -> object:
-        name, seconds = next(readings)
-        time.sleep(seconds)
-        return SimpleNamespace(name=name, channels=())
-
-    async def apply(_: object, parsed: Any) -> None:
-        applied.append(parsed.name)
-
-    monkeypatch.setattr(serve.configuration, "load", load)
-    monkeypatch.setattr(serve, "reload", apply)
-    launch = SimpleNamespace(config_file=Path("channels.yaml"), environ={})
-    turn = asyncio.Lock()
-    await asyncio.gather(*(serve._reload(None, launch, turn) for _ in range(2)))  # type: ignore[arg-type]
-    assert applied == ["old", "new"]

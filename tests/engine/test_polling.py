@@ -1,9 +1,12 @@
 """Polls, and what a poll may not do to a paid render (P6)."""
 
+import asyncio
+import logging
 from pathlib import Path
 
 import pytest
 
+from proxy.app import WIRING
 from proxy.engine import polling
 from proxy.errors import AccountRefused, Throttled, UpstreamError, UpstreamGone, UpstreamTimeout
 from proxy.models import JobError, UpstreamJob
@@ -24,6 +27,7 @@ async def test_no_bad_answer_fails_a_paid_render(launch: Launch) -> None:
         Throttled("busy", retry_after=0.01),
         UpstreamGone("404"),
         KeyError("a bug"),
+        asyncio.CancelledError(),
         "no job at all",
     ]
     channel.then("fetch", *bad)
@@ -52,6 +56,56 @@ async def test_a_failed_job_says_why(launch: Launch) -> None:
     assert "very-secret-key-1" not in message
     status, body, _ = await product.call("GET", f"/v1/videos/{video['id']}/content")
     assert (status, body["error"]["code"]) == (400, "video_failed")
+
+
+async def test_a_missed_poll_is_logged_without_upstream_ids(launch: Launch, caplog: pytest.LogCaptureFixture) -> None:
+    """The first of a row of missed polls stands in the log with the video and the channel, and ever fewer after it."""
+    caplog.set_level(logging.INFO, "reelgate.engine")
+    product = await launch(ONE, plugins=PLUGINS)
+    channel = product.channel("a")
+    channel.then("create", UpstreamJob(id="up-0123456789abcdef", status="in_progress"))
+    channel.then("fetch", *[UpstreamError("no word on up-0123456789abcdef at https://up.example/x")] * 5)
+    video = await product.create()
+    assert (await product.done(video["id"]))["status"] == "completed"
+    missed = [record.getMessage() for record in caplog.records if " failed: " in record.getMessage()]
+    assert [line.split(" failed: ")[0] for line in missed] == [
+        f"poll {number} of video {video['id']} on channel a" for number in (1, 2, 4)
+    ]
+    assert "0123456789abcdef" not in "".join(missed)
+    assert "up.example" not in "".join(missed)
+
+
+async def test_a_deleted_video_is_polled_no_more(launch: Launch) -> None:
+    """What its owner forgot while it runs is not asked for again."""
+    product = await launch(ONE, plugins=PLUGINS)
+    channel = product.channel("a")
+    channel.then("fetch", *[UpstreamJob(id="x", status="in_progress")] * 10_000)
+    first, second = await product.create(), await product.create()
+    status, _, _ = await product.call("DELETE", f"/v1/videos/{first['id']}?force=true")
+    assert status == 200
+    engine = product.server.app[WIRING].engine
+    assert engine is not None
+    assert len(engine._poller) == 1
+    assert engine._poller._clocks.keys() == {second["id"]}
+
+
+async def test_an_answer_without_news_is_no_write(launch: Launch) -> None:
+    """While the upstream says the same, the row of a video stays as it is."""
+    product = await launch(ONE, plugins=PLUGINS)
+    channel = product.channel("a")
+    channel.then("fetch", *[UpstreamJob(id="x", status="in_progress", progress=7)] * 30)
+    video = await product.create()
+    engine = product.server.app[WIRING].engine
+    assert engine is not None
+    versions = set()
+    async with asyncio.timeout(30):
+        while len(channel.asked("fetch")) < 30:
+            _, seen, _ = await product.call("GET", f"/v1/videos/{video['id']}")
+            stored = await engine._core.store.video(video["id"])
+            assert stored is not None
+            versions.add((stored.version, stored.progress))
+            assert seen["status"] == "in_progress"
+    assert max(versions) == (2, 7)
 
 
 async def test_gone_counts_only_when_it_keeps_coming(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

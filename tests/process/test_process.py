@@ -5,7 +5,6 @@ import re
 import signal
 from typing import Any
 
-import pytest
 from aiohttp import ClientError, ClientSession
 
 from tests.process.conftest import Spawn
@@ -76,16 +75,6 @@ async def test_first_start_shows_a_key_once(spawn: Spawn) -> None:
     text = "\n".join(server.output)
     assert key not in text
     assert "keys create NAME" in text
-
-
-async def test_one_server_for_one_data_folder(spawn: Spawn) -> None:
-    """A second server on the same folder is refused in a sentence, without a traceback."""
-    first, second = spawn(DEMO), spawn(DEMO)
-    await first.start()
-    with pytest.raises(RuntimeError, match="another reelgate serves this data folder"):
-        await second.start()
-    assert not any("Traceback" in line for line in second.log)
-    assert await second.ended() == 1
 
 
 async def test_a_stop_answers_what_is_under_way(spawn: Spawn) -> None:

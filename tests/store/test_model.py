@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from proxy.ids import new_id
 from proxy.records import STAGES, Attempt, Video
-from proxy.store import StaleVideo, Store
+from proxy.store import StaleVideo, Store, videos
 
 STAGE = st.sampled_from(STAGES)
 
@@ -88,7 +88,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             return (
                 [await self.store.video(id_) for id_ in self.rows],
                 await self.store.unfinished(),
-                await self.store.waiting(),
+                await self.store.read(videos.waiting),
                 {t: await self.store.videos(t, after=None, limit=999, newest_first=True) for t in "ab"},
                 {id_: {a.id: a.state for a in await self.store.attempts(id_)} for id_ in self.rows},
             )

@@ -12,10 +12,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.errors import StoreError
-from proxy.store import ServerLock, Store, schema
+from proxy.records import Attempt
+from proxy.store import Store, outbox, schema, workers
+from tests.store.first_version import write_first_version
 
 PYTHONPATH = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 """The environment of a process that imports this checkout."""
@@ -60,7 +63,7 @@ async def test_the_tables_are_those_that_open_looks_for(store):
     rows = await store._reading.run(
         lambda db: db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     )
-    assert {name for (name,) in rows} == schema.TABLES
+    assert {name for (name,) in rows} - {"sqlite_sequence"} == schema.TABLES
 
 
 async def test_a_newer_schema_is_refused(tmp_path):
@@ -79,18 +82,42 @@ async def test_migrations_run_once_and_in_order(tmp_path, monkeypatch, video_of)
     video = video_of()
     await store.accept(video)
     await store.close()
-    second = ("CREATE TABLE later (a INTEGER) STRICT", "INSERT INTO later VALUES (2)", "PRAGMA user_version = 2")
-    broken = ("CREATE TABLE half (a INTEGER) STRICT", "INSERT INTO nowhere VALUES (1)", "PRAGMA user_version = 3")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, second, broken))
+    last = len(schema.MIGRATIONS)
+    good = (
+        "CREATE TABLE later (a INTEGER) STRICT",
+        "INSERT INTO later VALUES (2)",
+        f"PRAGMA user_version = {last + 1}",
+    )
+    broken = ("CREATE TABLE half (a INTEGER) STRICT", "INSERT INTO nowhere VALUES (1)", "PRAGMA user_version = 99")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, good, broken))
     assert "nowhere" in await refusal(path)
-    assert with_sqlite(path, "PRAGMA user_version", "SELECT a FROM later") == [[(2,)], [(2,)]]
+    assert with_sqlite(path, "PRAGMA user_version", "SELECT a FROM later") == [[(last + 1,)], [(2,)]]
     assert with_sqlite(path, "SELECT name FROM sqlite_master WHERE name = 'half'") == [[]]
-    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
     for _ in range(2):
         store = await Store.open(path)
         assert await store.unfinished() == [video]
         await store.close()
     assert with_sqlite(path, "SELECT a FROM later") == [[(2,)]]
+
+
+async def test_a_store_of_the_first_version_goes_on(tmp_path, video_of):
+    """A file of schema 1 keeps its videos and attempts; what is unfinished is held by the row that the next
+    process takes, and the new columns have their defaults."""
+    path = tmp_path / "reelgate.db"
+    stages = ("waiting", "submitting", "unknown", "running", "ended")
+    old = [video_of(stage=stage, attempt_id="att_1" if stage == "submitting" else None) for stage in stages]
+    attempt = Attempt(id="att_1", video_id=old[1].id, channel="lumen", started_at=2.0, note="sent")
+    write_first_version(path, old, [attempt])
+    store = await Store.open(path)
+    assert await store.unfinished({1}) == await store.unfinished() == old[:4]
+    assert await store.video(old[4].id) == old[4]
+    assert await store.attempts(old[1].id) == [attempt]
+    assert await store.read(workers.everyone) == [workers.Worker(1, "", 0, 0.0)]
+    running = await store.change(msgspec.structs.replace(old[3], status="in_progress"), before=old[3])
+    assert await store.video(running.id) == running
+    assert len(await store.read(lambda db: outbox.oldest(db, 9))) == 1
+    await store.close()
 
 
 async def test_foreign_tables_are_left_alone(tmp_path):
@@ -218,40 +245,3 @@ def test_an_unclosed_store_lets_the_process_end(tmp_path):
     """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=PYTHONPATH, timeout=60, check=True)
     assert with_sqlite(tmp_path / "reelgate.db", "SELECT value FROM settings") == [[("b",)]]
-
-
-def test_one_server_holds_the_lock(tmp_path):
-    """A second lock on one folder is refused with the holder's pid, and is free after a release or a kill."""
-    first = ServerLock(tmp_path / "data")
-    with first, pytest.raises(StoreError, match=rf"another reelgate serves .*pid {os.getpid()}\)"):
-        ServerLock(tmp_path / "data").acquire()
-    code = """if True:
-        import pathlib, sys
-        from proxy.store import ServerLock
-        lock = ServerLock(pathlib.Path(sys.argv[1]))
-        lock.acquire()
-        print("held", flush=True)
-        sys.stdin.read()
-    """
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "data")],
-        env=PYTHONPATH,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match=f"pid {holder.pid}"):
-            first.acquire()
-        holder.kill()
-        holder.wait()
-    with first:
-        assert int(first.path.read_text()) == os.getpid()
-    first.release()
-
-
-def test_a_lock_that_cannot_be_written_says_so(tmp_path):
-    """A lock in a place that is no folder is a StoreError."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot write the lock file"):
-        ServerLock(tmp_path / "file").acquire()

@@ -12,27 +12,9 @@ from hypothesis import strategies as st
 
 from proxy.ids import new_id
 from proxy.models import JobError, UpstreamJob
-from proxy.records import STAGES, Attempt, Character, Idempotent, Order, StoredInput
-from proxy.store import DuplicateKey, StaleVideo, Store, StoreBusy, idempotency, videos
+from proxy.records import STAGES, Attempt, Character, Order, StoredInput
+from proxy.store import StaleVideo, Store, StoreBusy, videos
 from proxy.store.recent import Recent
-
-NOW = 1_800_000_000.0
-
-
-def attempt_of(video, **fields):
-    plain = {"id": new_id("att"), "video_id": video.id, "channel": video.channel, "started_at": NOW}
-    return Attempt(**(plain | fields))
-
-
-def idempotent_of(video, name="once", **fields):
-    plain = {
-        "key_id": video.key_id,
-        "idempotency_key": name,
-        "fingerprint": b"f" * 32,
-        "video_id": video.id,
-        "created_at": NOW,
-    }
-    return Idempotent(**(plain | fields))
 
 
 async def test_every_field_survives_the_file(store, video_of):
@@ -78,6 +60,9 @@ async def test_every_field_survives_the_file(store, video_of):
         answered=True,
         changed_at=1.25,
         submit_after=2.5,
+        holder=7,
+        replaces_id="video_1",
+        replaced_by_id="video_2",
     )
     assert {name for name in full.__struct_fields__ if getattr(full, name) == getattr(video_of(id=full.id), name)} <= {
         "id", "tenant", "key_id", "model", "upstream_model", "channel", "seconds", "size", "created_at", "version",
@@ -120,6 +105,7 @@ async def test_change_stores_every_field_that_may_change(store, video_of):
         changed_at=9.5,
         submit_after=8.5,
         answered=True,
+        replaced_by_id="video_y",
     )
     changed = await store.change(wanted)
     assert changed == msgspec.structs.replace(wanted, version=1, answered=False)
@@ -132,7 +118,7 @@ async def test_stale_change_is_refused_whole(store, video_of):
     first = video_of()
     await store.accept(first)
     second = await store.change(msgspec.structs.replace(first, progress=10))
-    late = attempt_of(first)
+    late = Attempt(id=new_id("att"), video_id=first.id, channel=first.channel, started_at=1.0)
     with pytest.raises(StaleVideo):
         await store.change(msgspec.structs.replace(first, progress=99), attempt=late)
     with pytest.raises(StaleVideo):
@@ -151,76 +137,6 @@ async def test_concurrent_changes_of_one_version_have_one_winner(store, video_of
     winners = [outcome for outcome in outcomes if not isinstance(outcome, StaleVideo)]
     assert len(winners) == 1
     assert await store.video(first.id) == winners[0]
-
-
-async def test_attempts_are_recorded_and_updated_with_their_video(store, video_of):
-    """An attempt is stored with the video, updated by id with a change, and listed oldest first."""
-    video = video_of()
-    first = attempt_of(video)
-    await store.accept(video, first)
-    done = msgspec.structs.replace(first, state="refused", ended_at=NOW + 1, note="busy", upstream_id="u")
-    video = await store.change(video, attempt=done)
-    second = attempt_of(video, channel="other")
-    await store.change(video, attempt=second)
-    assert await store.attempts(video.id) == [done, second]
-
-
-async def test_an_idempotency_key_stands_for_one_video(store, video_of):
-    """Of 50 simultaneous accepts with one Idempotency-Key one is stored; the other rivals do not exist at all."""
-    rivals = [video_of() for _ in range(50)]
-    outcomes = await asyncio.gather(
-        *(store.accept(video, attempt_of(video), idempotent_of(video)) for video in rivals), return_exceptions=True
-    )
-    won = [video for video, outcome in zip(rivals, outcomes, strict=True) if outcome is None]
-    assert len(won) == 1
-    assert all(isinstance(outcome, DuplicateKey) for outcome in outcomes if outcome is not None)
-    assert await store.unfinished() == won
-    assert sum([bool(store.cached(video.id)) for video in rivals]) == 1
-    kept = await store.idempotent("key_a", "once")
-    assert kept == idempotent_of(won[0])
-
-    other = video_of(key_id="key_b")
-    await store.accept(other, None, idempotent_of(other))
-    assert (await store.idempotent("key_b", "once")).video_id == other.id
-    assert await store.idempotent("key_c", "once") is None
-
-
-async def test_the_first_answer_stays(store, video_of):
-    """The stored answer of an Idempotency-Key is the first one, byte for byte."""
-    video = video_of()
-    await store.accept(video, None, idempotent_of(video))
-    await store.save_answer("key_a", "once", b'{"first": true}')
-    await store.save_answer("key_a", "once", b'{"second": true}')
-    assert (await store.idempotent("key_a", "once")).answer == b'{"first": true}'
-
-
-async def test_a_refused_create_frees_its_idempotency_key(store, video_of):
-    """`forget_idempotency` deletes the rows of this video only, in the change's own commit."""
-    refused, other = video_of(), video_of()
-    await store.accept(refused, None, idempotent_of(refused, "a"))
-    await store.accept(other, None, idempotent_of(other, "b"))
-    with pytest.raises(StaleVideo):
-        await store.change(msgspec.structs.replace(refused, version=7), forget_idempotency=True)
-    assert await store.idempotent("key_a", "a") is not None
-    await store.change(msgspec.structs.replace(refused, stage="refused"), forget_idempotency=True)
-    assert await store.idempotent("key_a", "a") is None
-    assert await store.idempotent("key_a", "b") is not None
-    again = video_of()
-    await store.accept(again, None, idempotent_of(again, "a"))
-
-
-async def test_prune_frees_what_is_older_than_a_day(store, video_of):
-    """Pruning deletes all Idempotency-Keys older than 24 hours, more than one batch of them, and no younger one."""
-    video = video_of()
-    await store.accept(video)
-    old = [idempotent_of(video_of(id=video.id), f"old-{n}", created_at=NOW - 86_401) for n in range(1100)]
-    young = idempotent_of(video, "young", created_at=NOW - 86_399)
-    sql = "INSERT INTO idempotency VALUES (?, ?, ?, ?, ?, ?)"
-    rows = [(r.key_id, r.idempotency_key, r.fingerprint, r.video_id, r.created_at, r.answer) for r in [*old, young]]
-    await store._writer.do(lambda db: db.executemany(sql, rows) and None)
-    await store.prune(NOW)
-    left = await store._reading.run(lambda db: db.execute("SELECT idempotency_key FROM idempotency").fetchall())
-    assert left == [("young",)]
 
 
 async def test_mark_answered_survives_changes_and_close(tmp_path, store, video_of):
@@ -279,32 +195,10 @@ async def test_what_each_stage_counts_as(store, video_of):
         await store.accept(video)
     unfinished = ["waiting", "submitting", "unknown", "running"]
     assert await store.unfinished() == [each[stage] for stage in unfinished]
-    assert await store.waiting() == 1
+    assert await store.read(videos.waiting) == 1
     listed = [video for video in each.values() if video.listed]
     assert await store.videos("tenant-a", after=None, limit=100, newest_first=False) == listed
     assert await store.pins() == {video.channel: 1 for video in listed}
-
-
-async def test_lists_and_queues_are_served_by_their_indexes(store):
-    """No hot query scans the table or sorts: each names its index in SQLite's plan."""
-    plans = {
-        videos._OLDEST_FIRST: (("t", "", 5), "videos_listed"),
-        videos._NEWEST_FIRST: (("t", "~", 5), "videos_listed"),
-        videos._UNFINISHED: ((), "videos_unfinished"),
-        videos._WAITING: ((), "videos_unfinished"),
-        videos._RESENT: (("k", b"", 0), "videos_unanswered"),
-        videos._FIND: (("v",), "sqlite_autoindex_videos_1"),
-        idempotency._FORGET: (("v",), "idempotency_of_video"),
-        idempotency._PRUNE: ((0, 5), "idempotency_by_age"),
-    }
-    for sql, (values, index) in plans.items():
-        query = "EXPLAIN QUERY PLAN " + sql
-        plan = await store._reading.run(lambda db, q=query, v=values: db.execute(q, v).fetchall())
-        words = " ".join(row[3] for row in plan)
-        assert index in words, (sql, words)
-        assert "SCAN videos" not in words.replace("SCAN videos USING INDEX videos_unfinished", ""), (sql, words)
-        if sql in (videos._OLDEST_FIRST, videos._NEWEST_FIRST):
-            assert "TEMP B-TREE" not in words, (sql, words)
 
 
 async def test_tenants_do_not_share_a_list(store, video_of):

@@ -21,9 +21,9 @@ def count_commits(monkeypatch):
     """A list that gets the number of operations of each transaction from now on."""
     commits, commit = [], writer._commit
 
-    def counting(operations, db):
+    def counting(operations, fence, db):
         commits.append(len(operations))
-        return commit(operations, db)
+        return commit(operations, fence, db)
 
     monkeypatch.setattr(writer, "_commit", counting)
     return commits

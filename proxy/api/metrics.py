@@ -1,0 +1,39 @@
+"""`GET /metrics`: what the process counts, for Prometheus; and the word that each route has there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from proxy.api.auth import authenticate
+from proxy.api.context import API
+from proxy.errors import Forbidden
+from proxy.metrics import OTHER, Snapshot
+
+_OPEN_METRICS: Final = "application/openmetrics-text"
+
+
+async def scrape(request: web.Request) -> web.StreamResponse:
+    """Answer with all numbers: to everybody with `metrics: open`, else to who has an admin key."""
+    api = request.app[API]
+    if api.settings.metrics == "admin" and not (await authenticate(request)).admin:
+        raise Forbidden("/metrics wants an admin key, and this API key is none: use one, or set `metrics: open`")
+    snapshot = await api.metrics.snapshot()
+    accepted = request.headers.get(hdrs.ACCEPT, "")
+    body, content_type = await asyncio.to_thread(_render, snapshot, _OPEN_METRICS in accepted.lower())
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def route_word(request: web.Request) -> str:
+    """What a request's route is called in the metrics: its template, the same with and without `/v1`."""
+    resource = request.match_info.route.resource
+    return OTHER if resource is None else resource.canonical.removeprefix("/v1")
+
+
+def _render(snapshot: Snapshot, open_metrics: bool) -> tuple[bytes, str]:
+    # prometheus-client takes a tenth of a second to import, and reads files for it.
+    from proxy.api.exposition import render
+
+    return render(snapshot, open_metrics=open_metrics)

@@ -1,0 +1,291 @@
+"""`reelgate videos …`: a client of a running server. What it prints of others' making is free of control characters."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import click
+
+from proxy.commands.terminal import Group, moment, placed, print_table, table
+
+if TYPE_CHECKING:
+    from proxy.commands.remote import Remote
+
+HTTP_FORBIDDEN: Final = 403
+PAGE: Final = 100
+PROMPT_WIDTH: Final = 48
+ANSWERS: Final = (
+    "Settle each with `reelgate videos resolve VIDEO` and one of: --attach UPSTREAM_ID (the upstream has it under this "
+    "id), --not-created (it certainly has not), --give-up."
+)
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the server says it.")
+
+
+@click.group(cls=Group)
+@placed
+def videos() -> None:
+    """Videos of a running server (REELGATE_URL, REELGATE_API_KEY)."""
+
+
+@videos.command("list")
+@placed
+@click.option("--limit", type=click.IntRange(1, PAGE), default=20, show_default=True, help="How many at most.")
+@AS_JSON
+def list_videos(limit: int, as_json: bool) -> None:
+    """List your videos, newest first."""
+    page = _remote().get("/v1/videos", limit=limit)
+    if as_json:
+        _print_json(page)
+        return
+    rows = [
+        (
+            *(_plain(video["id"]), _plain(video["status"]), f"{video['progress']}%", _plain(video["model"])),
+            *(_ordered(video), moment(video["created_at"]), _cut(video["prompt"])),
+        )
+        for video in page["data"]
+    ]
+    print_table(("ID", "STATUS", "DONE", "MODEL", "ORDERED", "CREATED", "PROMPT"), rows)
+    if page["has_more"]:
+        click.echo(f"There are more: the newest {limit} are shown.", err=True)
+
+
+@videos.command("get")
+@placed
+@click.argument("video_id")
+@AS_JSON
+def get_video(video_id: str, as_json: bool) -> None:
+    """Show a video; with an admin key also where it was sent, why, and what came of it."""
+    from proxy.commands.remote import Refused
+
+    remote = _remote()
+    try:
+        story = remote.get(f"/admin/api/videos/{_path(video_id)}")
+    except Refused as error:
+        if error.status != HTTP_FORBIDDEN:
+            raise
+        story = {"video": remote.get(f"/v1/videos/{_path(video_id)}")}
+    video = story.pop("video")
+    if as_json:
+        _print_json({**video, "operator": story} if story else video)
+        return
+    facts = [*_facts(video), *(_operators_facts(story) if story else ())]
+    width = max(len(name) for name, _ in facts)
+    for name, text in facts:
+        click.echo(f"{name.ljust(width)}  {text}")
+    for attempt in story.get("attempts", ()):
+        for line in _attempt(attempt):
+            click.echo(line)
+    for row in story.get("audit", ()):
+        click.echo(_audited(row))
+
+
+@videos.command("unknown")
+@placed
+@AS_JSON
+def unknown(as_json: bool) -> None:
+    """List the submissions whose outcome is unknown, with the evidence of each (admin)."""
+    doubts = list(_unknown(_remote()))
+    if as_json:
+        _print_json(doubts)
+        return
+    if not doubts:
+        click.echo("The outcome of every submission is known.", err=True)
+        return
+    now = time.time()
+    head, *rows = table(
+        ("VIDEO", "WHAT", "CHANNEL", "MODEL", "ORDERED", "PRICE", "CREATED"), [_row(doubt, now) for doubt in doubts]
+    )
+    click.echo(head)
+    for row, doubt in zip(rows, doubts, strict=True):
+        click.echo(row)
+        for line in _evidence(doubt):
+            click.echo(f"    {line}")
+    click.echo(ANSWERS, err=True)
+
+
+@videos.command("resolve")
+@placed
+@click.argument("video_id")
+@click.option("--attach", "upstream_id", metavar="UPSTREAM_ID", help="The upstream has it, under this id: deliver it.")
+@click.option("--not-created", is_flag=True, help="The upstream certainly has no such job: nothing was paid.")
+@click.option("--give-up", is_flag=True, help="Nobody will find out.")
+@click.option("--note", metavar="TEXT", help="How you know; kept in the audit.")
+@click.option("--force", is_flag=True, help="Attach although the upstream says that it has no such job.")
+def resolve(
+    video_id: str, upstream_id: str | None, not_created: bool, give_up: bool, note: str | None, force: bool
+) -> None:
+    """Settle an unknown outcome by one of three answers (admin); prints the id of the video that goes on or ended."""
+    if (upstream_id is not None) + not_created + give_up != 1:
+        raise click.UsageError("give one answer: --attach UPSTREAM_ID, --not-created or --give-up")
+    if force and upstream_id is None:
+        raise click.UsageError("--force goes with --attach only")
+    body: dict[str, Any] = {"answer": "not_created" if not_created else "give_up"}
+    if upstream_id is not None:
+        body = {"answer": "attach", "upstream_id": upstream_id, "force": force}
+    if note:
+        body["note"] = note
+    answer = _remote().post(f"/admin/api/videos/{_path(video_id)}/resolve", body)
+    video, delivered_as = answer["video"], answer["delivered_as"]
+    if delivered_as is None:
+        click.echo(f"Settled. The video is {_status(video)}", err=True)
+    elif delivered_as == video["id"]:
+        click.echo("Settled. The video goes on from the upstream's job.", err=True)
+    else:
+        click.echo("Settled. The video stays as it is; its job is delivered as a new one, linked to it:", err=True)
+    click.echo(_plain(delivered_as or video["id"]))
+
+
+# ---------------------------------------------------------------- asking
+
+
+def _remote() -> Remote:
+    from proxy.commands.remote import Remote
+
+    return Remote.from_environment()
+
+
+def _unknown(remote: Remote) -> Iterator[dict[str, Any]]:
+    after = None
+    while True:
+        page = remote.get("/admin/api/unknown", limit=PAGE, after=after)
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        after = page["last_id"]
+
+
+def _path(video_id: str) -> str:
+    return quote(video_id, safe="")
+
+
+# ---------------------------------------------------------------- saying
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _row(doubt: dict[str, Any], now: float) -> tuple[str, ...]:
+    video, price = doubt["video"], doubt["estimated_price"]
+    return (
+        _plain(video["id"]),
+        _what(doubt, now),
+        _plain(doubt["channel"]),
+        _plain(video["model"]),
+        _ordered(video),
+        "-" if price is None else f"${price:.2f}",
+        moment(video["created_at"]),
+    )
+
+
+def _what(doubt: dict[str, Any], now: float) -> str:
+    kind = "taken too late" if doubt["kind"] == "late" else "unknown"
+    if doubt["grace_ends_at"] is not None:
+        return f"{kind}, fails in {_span(doubt['grace_ends_at'] - now)}"
+    if doubt["stage"] == "deleted":
+        return f"{kind}, deleted by its owner"
+    return f"{kind}, {_plain(doubt['video']['status'])}"
+
+
+def _evidence(doubt: dict[str, Any]) -> Iterator[str]:
+    yield f"for {_owner(doubt)}"
+    for attempt in doubt["attempts"]:
+        yield from _attempt(attempt)
+    channel = _plain(doubt["channel"])
+    match doubt["recovers"]:
+        case None:
+            yield f"{channel} is not in channels.yaml at present"
+        case False:
+            yield f"{channel} cannot look submissions up: see the provider's own list of jobs"
+        case _ if doubt["grace_ends_at"] is not None:
+            yield f"{channel} can look submissions up, and is asked until then"
+        case _:
+            yield f"{channel} can look submissions up, and did not find it"
+
+
+def _attempt(attempt: dict[str, Any]) -> Iterator[str]:
+    sent = f"attempt {_plain(attempt['id'])} on {_plain(attempt['channel'])} at {moment(attempt['started_at'])}"
+    state = _plain(attempt["state"])
+    if attempt["ended_at"] is not None:
+        state += f" after {max(attempt['ended_at'] - attempt['started_at'], 0):.1f} s"
+    if attempt["settled"] is not None:
+        state += f", settled as {_plain(attempt['settled'])}"
+    yield f"{sent}: {state}" + (f" ({_plain(attempt['note'])})" if attempt["note"] else "")
+    if attempt["upstream_id"] is not None:
+        yield f"    the upstream calls it {_plain(attempt['upstream_id'])}"
+    decision = attempt["decision"]
+    if decision is not None:
+        yield f"    why {_plain(decision['chosen'])}: {_plain(decision['because'])}"
+        for name, reason in decision.get("others", {}).items():
+            yield f"    why not {_plain(name)}: {_plain(reason)}"
+
+
+def _facts(video: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "ID", _plain(video["id"])
+    yield "STATUS", _status(video)
+    yield "MODEL", _plain(video["model"])
+    yield "ORDERED", _ordered(video)
+    yield "CREATED", moment(video["created_at"])
+    for name, key in (("COMPLETED", "completed_at"), ("EXPIRES", "expires_at")):
+        if video[key] is not None:
+            yield name, moment(video[key])
+    yield "PROMPT", _plain(video["prompt"])
+    for name, key in (
+        ("REMIXED FROM", "remixed_from_video_id"),
+        ("REPLACES", "replaces_video_id"),
+        ("REPLACED BY", "replaced_by_video_id"),
+    ):
+        if video.get(key) is not None:
+            yield name, _plain(video[key])
+
+
+def _operators_facts(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "FOR", _owner(story)
+    yield "CHANNEL", f"{_plain(story['channel'])}, as {_plain(story['upstream_model'])}"
+    yield "STAGE", _plain(story["stage"])
+    if story["upstream_id"] is not None:
+        yield "UPSTREAM ID", _plain(story["upstream_id"])
+
+
+def _audited(row: dict[str, Any]) -> str:
+    note = row["details"].get("note")
+    said = f"{moment(row['at'])}: {_plain(row['actor'])} answered {_plain(row['action'])}"
+    return f"{said} ({_plain(note)})" if note else said
+
+
+def _owner(of: dict[str, Any]) -> str:
+    key = of["key"]
+    # The operator's own key, REELGATE_ADMIN_KEY, has no record and so no name.
+    name = _plain(key["id"]) if key["name"] is None else f"{_plain(key['name'])} ({_plain(key['id'])})"
+    return f"key {name}, tenant {_plain(of['tenant'])}"
+
+
+def _status(video: dict[str, Any]) -> str:
+    if video["status"] == "failed":
+        return f"failed ({_plain(video['error']['code'])}): {_plain(video['error']['message'])}"
+    return f"{_plain(video['status'])}, {video['progress']}%"
+
+
+def _ordered(video: dict[str, Any]) -> str:
+    return f"{_plain(video['seconds'])} s, {_plain(video['size'])}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _cut(text: str | None) -> str:
+    whole = _plain(text or "")
+    return whole if len(whole) <= PROMPT_WIDTH else whole[: PROMPT_WIDTH - 1] + "…"
+
+
+def _plain(text: object) -> str:
+    """A text of others' making on one line, without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))

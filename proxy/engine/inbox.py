@@ -1,0 +1,341 @@
+"""The three answers of an operator to a submission whose outcome is in doubt.
+
+    attach        the upstream has it under this id: the video is delivered from there
+    not_created   the upstream certainly has no such job: nothing was paid
+    give_up       nobody will find out
+
+A pending video itself goes on, or ends, by the answer. One that has ended stays as it is (P6): what is attached then is
+delivered as a new video, linked to the old one. Each answer is one transaction with its row in the audit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from proxy.channels import LiveChannel
+from proxy.engine import states
+from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.requests import own_cancellation
+from proxy.engine.states import IllegalMove
+from proxy.errors import ApiError, ChannelUnavailable, InvalidRequest, UpstreamGone, VideoNotFound
+from proxy.ids import created_at, new_id
+from proxy.models import JobError, UpstreamJob
+from proxy.records import Attempt, AttemptState, Key, Settlement, Video
+from proxy.store import inbox
+from proxy.store.inbox import Dossier, DoubtGone, JobTaken, Settled
+
+CHECK_WITHIN = 20.0
+"""Seconds that the upstream has to say whether it knows a job that is to be attached."""
+MAX_UPSTREAM_ID: Final = 512
+
+Word = Literal["attach", "not_created", "give_up"]
+WORDS: Final[tuple[Word, ...]] = ("attach", "not_created", "give_up")
+
+_SETTLED: Final[dict[Word, Settlement]] = {
+    "attach": "attached",
+    "not_created": "not_created",
+    "give_up": "given_up",
+}
+_SAID: Final[dict[Settlement, str]] = {
+    "attached": "attached to an upstream's job",
+    "not_created": "confirmed as not created",
+    "given_up": "given up",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An operator's answer. `upstream_id` goes with "attach"; `note` is for the audit; `force` attaches a job although
+    the upstream says that it has none, or told another id."""
+
+    word: Word
+    upstream_id: str | None = None
+    note: str = ""
+    force: bool = False
+
+
+class Resolution(NamedTuple):
+    """The video that was asked about, as it is now, and the one that delivers its job where one does: a new one, or
+    itself."""
+
+    video: Video
+    delivered_as: Video | None
+
+
+class Inbox:
+    """What waits for an operator's word; `reports.Reports.doubts` lists it. `hand_over` is given each video that runs
+    from now on."""
+
+    def __init__(self, core: Core, hand_over: Callable[[Video], None]) -> None:
+        self._core = core
+        self._hand_over = hand_over
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    async def resolve(self, video_id: str, answer: Answer, key: Key) -> Resolution:
+        """Settle the doubt about a video by the word of `key`, an operator's.
+
+        The same answer again changes nothing; another one than was given before is an `InvalidRequest`, as is one for
+        a video that is not in doubt. `VideoNotFound`; to attach also `ChannelUnavailable`.
+        """
+        if answer.word == "attach":
+            _check_upstream_id(answer.upstream_id)
+        # In a task of its own: an operator who hangs up leaves nothing half done.
+        return await asyncio.shield(self._core.carry(self._resolve(video_id, answer, key), f"resolve {video_id}"))
+
+    async def _resolve(self, video_id: str, answer: Answer, key: Key) -> Resolution:
+        asked = False
+        while True:
+            dossier = await self._core.store.read(partial(inbox.dossier, video_id=video_id))
+            if dossier is None:
+                raise VideoNotFound(f"Video with id '{video_id}' not found.")
+            attempt = _in_doubt(dossier)
+            if attempt is None:
+                return await self._settled_before(dossier, answer)
+            if answer.word == "attach" and not asked:
+                await self._check_job(attempt, answer)
+                asked = True
+            try:
+                return await self._settle(dossier.video, attempt, answer, key)
+            except (DoubtGone, IllegalMove):
+                # A look-up, the end of the grace time or another operator was faster: decide by what is so now.
+                continue
+            except JobTaken as error:
+                raise InvalidRequest(
+                    f"Channel '{attempt.channel}' delivers this job as video '{error.video_id}' already; attaching it "
+                    "here would deliver it twice. Check the upstream's id.",
+                    param="upstream_id",
+                ) from None
+
+    async def _settle(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
+        if answer.word == "attach":
+            if video.stage == "unknown":
+                return await self._go_on(video, attempt, answer, key)
+            if video.stage == "deleted" or video.status == "failed":
+                return await self._replace(video, attempt, answer, key)
+            raise InvalidRequest(
+                f"Video '{video.id}' is {video.status} by another submission, so that nobody waits for this job; "
+                "answer give_up."
+            )
+        if answer.word == "not_created" and attempt.state == "taken":
+            raise InvalidRequest(
+                f"Channel '{attempt.channel}' has answered that it took this job, so that it was created: attach it, "
+                "or give it up.",
+                param="answer",
+            )
+        state: AttemptState = "absent" if answer.word == "not_created" else attempt.state
+        write = self._writing(video, attempt, answer, key, state)
+        if video.stage == "unknown":
+            return Resolution(await self._end(video, answer.word, write), None)
+        await self._core.store.write(write)
+        return Resolution(video, None)
+
+    async def _end(self, video: Video, word: Word, write: Callable[[sqlite3.Connection], None]) -> Video:
+        now = self._core.clock()
+        if word == "not_created":
+            error = JobError(
+                "upstream_failed", "The upstream never took this video; nothing was paid. Please ask again."
+            )
+        else:
+            error = JobError(
+                "outcome_unknown",
+                "The upstream did not say whether it took this video, and that could not be found out. It was not "
+                "sent again.",
+            )
+
+        return await self._core.move(
+            video.id, lambda current: states.failed(current, error, now=now), anyones=True, also=write
+        )
+
+    async def _go_on(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
+        """The pending video runs, from the job that was found."""
+        core = self._core
+        now = core.clock()
+        job = _job(answer)
+        taken = replace(attempt, upstream_id=job.id)
+        settle = self._writing(video, attempt, answer, key, "taken")
+
+        def write(db: sqlite3.Connection) -> None:
+            settle(db)
+            inbox.attach(db, taken, None)
+
+        moved = await core.move(video.id, lambda current: states.taken(current, job, now=now), anyones=True, also=write)
+        self._start(moved)
+        return Resolution(moved, moved)
+
+    async def _replace(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
+        """The video has ended, which is final: a new one runs in its place."""
+        core = self._core
+        now = core.clock()
+        new_video_id, attempt_id = new_id("video"), new_id("att")
+        new = replace(
+            video,
+            id=new_video_id,
+            channel=attempt.channel,
+            stage="running",
+            status="in_progress",
+            progress=0,
+            created_at=created_at(new_video_id),
+            completed_at=None,
+            expires_at=None,
+            error_code=None,
+            error_message=None,
+            job=_job(answer),
+            attempt_id=attempt_id,
+            changed_at=now,
+            submit_after=0.0,
+            version=0,
+            holder=core.leases.primary,
+            replaces_id=video.id,
+            replaced_by_id=None,
+        )
+        taken = Attempt(
+            id=attempt_id,
+            video_id=new.id,
+            channel=new.channel,
+            state="taken",
+            started_at=attempt.started_at,
+            ended_at=now,
+            upstream_id=answer.upstream_id,
+            note="attached by an operator",
+        )
+        settle = self._writing(video, attempt, answer, key, attempt.state, delivered_as=new.id)
+
+        def write(db: sqlite3.Connection) -> None:
+            # First: where the same answer was given at the same time, the other's video has the job already.
+            settle(db)
+            inbox.attach(db, taken, new)
+
+        old = await core.move(
+            video.id, lambda current: replace(current, replaced_by_id=new.id), anyones=True, also=write
+        )
+        core.track(new)
+        self._start(new)
+        return Resolution(old, new)
+
+    def _start(self, video: Video) -> None:
+        # What another process holds, that one polls: it sees the change in the store.
+        if self._core.leases.holds(video):
+            self._hand_over(video)
+
+    def _writing(
+        self,
+        video: Video,
+        attempt: Attempt,
+        answer: Answer,
+        key: Key,
+        state: AttemptState,
+        *,
+        delivered_as: str | None = None,
+    ) -> Callable[[sqlite3.Connection], None]:
+        """What settles the attempt and tells the audit of it."""
+        upstream_id = answer.upstream_id if answer.word == "attach" else None
+        how = Settled(attempt.id, attempt.state, _SETTLED[answer.word], state, upstream_id)
+        details: dict[str, Any] = {"attempt": attempt.id, "channel": attempt.channel, "found": video.stage}
+        if answer.word == "attach":
+            details |= {"upstream_id": upstream_id, "delivered_as": delivered_as or video.id}
+        if answer.note:
+            details["note"] = answer.note
+        if answer.force:
+            details["force"] = True
+        at = self._core.clock()
+
+        def write(db: sqlite3.Connection) -> None:
+            inbox.settle(db, how)
+            inbox.note(db, at=at, actor=key.id, action=answer.word, subject=video.id, details=details)
+
+        return write
+
+    async def _settled_before(self, dossier: Dossier, answer: Answer) -> Resolution:
+        video = dossier.video
+        settled = next((attempt for attempt in reversed(dossier.attempts) if attempt.settled is not None), None)
+        if settled is None or settled.settled is None:
+            raise InvalidRequest(
+                f"The outcome of video '{video.id}' is not in doubt: there is nothing to settle. The list of unknown "
+                "outcomes says which are."
+            )
+        same_job = answer.word != "attach" or answer.upstream_id == settled.upstream_id
+        if settled.settled != _SETTLED[answer.word] or not same_job:
+            raise InvalidRequest(
+                f"Video '{video.id}' was {_SAID[settled.settled]} before, and that is final; the audit says by whom.",
+                param="answer" if same_job else "upstream_id",
+            )
+        if answer.word != "attach":
+            return Resolution(video, None)
+        if video.replaced_by_id is None:
+            return Resolution(video, video)
+        return Resolution(video, await self._core.newest(video.replaced_by_id))
+
+    # -- asking the upstream -------------------------------------------------------------------------------------------
+
+    async def _check_job(self, attempt: Attempt, answer: Answer) -> None:
+        """Refuse a job that the channel says at once it does not have, or that it gave another id."""
+        live = self._core.channels.get(attempt.channel)
+        if live is None:
+            raise ChannelUnavailable(
+                f"Channel '{attempt.channel}', which would deliver this job, is not configured: put it back into "
+                "channels.yaml first."
+            )
+        if answer.force:
+            return
+        if attempt.job is not None and attempt.job.id != answer.upstream_id:
+            raise InvalidRequest(
+                f"Channel '{live.name}' has answered that it took this job as '{attempt.job.id}': attach that one, or "
+                "say force to attach another.",
+                param="upstream_id",
+            )
+        if await self._is_gone(live, _job(answer)):
+            raise InvalidRequest(
+                f"Channel '{live.name}' says that it has no job with this id. Check it for typing mistakes, or say "
+                "force to attach it all the same.",
+                param="upstream_id",
+            )
+
+    async def _is_gone(self, live: LiveChannel, job: UpstreamJob) -> bool:
+        try:
+            async with asyncio.timeout(CHECK_WITHIN):
+                with own_cancellation():
+                    await live.channel.fetch(job)
+        except UpstreamGone:
+            return True
+        except (ApiError, TimeoutError) as error:
+            # Whatever keeps it from answering now, the polls will find out.
+            log.info("a job to be attached could not be looked at on channel %s: %s", live.name, type(error).__name__)
+        except Exception as error:
+            plugin_fault(live, error, "look at")
+        return False
+
+
+def _in_doubt(dossier: Dossier) -> Attempt | None:
+    """The newest attempt that an operator can settle."""
+    video = dossier.video
+    for attempt in reversed(dossier.attempts):
+        late = attempt.state == "taken" and attempt.job is not None
+        nobodys = video.job is None or video.attempt_id != attempt.id
+        if attempt.settled is None and (attempt.state == "unknown" or (late and nobodys)):
+            return attempt
+    return None
+
+
+def _check_upstream_id(upstream_id: str | None) -> None:
+    if upstream_id is None or not 1 <= len(upstream_id) <= MAX_UPSTREAM_ID:
+        raise InvalidRequest(
+            f"To attach a job, give the upstream's id of it: 1 to {MAX_UPSTREAM_ID} characters.", param="upstream_id"
+        )
+    if not upstream_id.isprintable() or " " in upstream_id:
+        raise InvalidRequest(
+            "The upstream's id has a space or a character in it that cannot be printed; copy it again.",
+            param="upstream_id",
+        )
+
+
+def _job(answer: Answer) -> UpstreamJob:
+    assert answer.upstream_id is not None
+    return UpstreamJob(id=answer.upstream_id, status="in_progress")
