@@ -138,7 +138,13 @@ def create_app(
                 wiring.state.ready = False
                 await engine.stop(GRACE)
 
+    async def hang_up(app: web.Application) -> None:
+        # Before aiohttp waits for the requests under way, of which an event stream is one.
+        if wiring.engine is not None:
+            wiring.engine.watching.close()
+
     install(app, api)
+    app.on_shutdown.append(hang_up)
     app.cleanup_ctx.append(live)
     return app
 

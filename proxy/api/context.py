@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.engine.cards import ModelCard
     from proxy.engine.inbox import Inbox
     from proxy.engine.reports import Reports
+    from proxy.engine.watching import Watcher
     from proxy.media.content import Opener
     from proxy.webhooks import Endpoints
 
@@ -47,6 +48,9 @@ class Engine(Protocol):
 
     async def video(self, video_id: str, key: Key | None) -> Video:
         """The video that `key` may see, or for None (a signed link) any that is not deleted. Raises `VideoNotFound`."""
+
+    async def watch(self, video_id: str, key: Key) -> Watcher:
+        """A look-out for changes of the key's video. Raises `VideoNotFound`, and `RateLimited` when it is entered."""
 
     async def videos(
         self, key: Key, *, after: str | None, limit: int, order: Literal["asc", "desc"]

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.api import admin, characters, content, generations, health, metrics, models, videos, webhooks
+from proxy.api import admin, characters, content, events, generations, health, metrics, models, videos, webhooks
 from proxy.api.expectations import expect
 
 PREFIXES: Final = ("/v1", "")
@@ -34,6 +34,7 @@ def add(app: web.Application) -> None:
         ("GET", "/videos/models", models.capabilities),
         ("POST", _VIDEO + "/remix", videos.remix),
         ("GET", _VIDEO + "/content", content.send),
+        ("GET", _VIDEO + "/events", events.send),
         ("GET", "/models", models.catalogue),
         ("GET", "/models/{id:.+}", models.retrieve),
         ("POST", "/video/generations", generations.create),

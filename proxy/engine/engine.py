@@ -22,10 +22,12 @@ from proxy.engine.reports import Reports
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, submission_start
 from proxy.engine.waiting import WaitingQueue
+from proxy.engine.watching import Watcher, Watching
 from proxy.errors import (
     ApiError,
     ChannelUnavailable,
     ContentExpired,
+    InvalidRequest,
     NotFound,
     Stopping,
     UnsupportedOperation,
@@ -66,6 +68,8 @@ class Engine:
         self.inbox = Inbox(core, self._submitter.taken.put_nowait)
         self.reports = Reports(core)
         self._dispatcher = Dispatcher(core)
+        self.watching = Watching(self._look)
+        core.listeners.append(lambda before, after: self.watching.changed(after))
         self._lives = {live.name: live for live in core.channels}
         self._poller.may_poll = core.leases.current
         self._poller.told = core.metrics.polled
@@ -134,6 +138,7 @@ class Engine:
     def _changed_elsewhere(self) -> None:
         self._core.freed.set()
         self._dispatcher.changed_elsewhere()
+        self.watching.changed_elsewhere()
 
     async def _keep_house(self) -> None:
         while True:
@@ -147,6 +152,7 @@ class Engine:
     async def stop(self, grace: float) -> None:
         """Take nothing new, let submissions on the wire have their answers, then stop all work."""
         self._core.closing = True
+        self.watching.close()
         deadline = time.monotonic() + grace
         await self._core.finish_tasks("place ", grace)
         await self._core.finish_tasks("submit ", max(deadline - time.monotonic(), 0.0))
@@ -209,6 +215,19 @@ class Engine:
         found = await self._core.store.videos(key.tenant, after=after, limit=limit + 1, newest_first=order == "desc")
         return Page(found[:limit], len(found) > limit)
 
+    async def watch(self, video_id: str, key: Key) -> Watcher:
+        """A look-out for changes of the key's video, to be entered; raises `VideoNotFound`. Entering it raises
+        `RateLimited` where too many watch already."""
+        # From the file: a client that comes back from another process must not be told what it has had.
+        await self._core.store.video(video_id)
+        return self.watching.watch(await self.video(video_id, key))
+
+    async def _look(self, video_id: str) -> Video | None:
+        video = await self._core.newest(video_id)
+        if video is not None and video.stage == "running":
+            self._poller.watch(video)
+        return video
+
     def poll_after_ms(self, video: Video) -> int:
         """How long a client should wait before it asks again."""
         pace = self._poller.pace(video)
@@ -253,16 +272,21 @@ class Engine:
             )
         if video.stage == "running":
             await self._cancel(video, force)
+        last = video
+
+        def step(current: Video) -> Video:
+            nonlocal last
+            last = current
+            return self._deleted(current, seen=video, force=force)
+
         try:
             # Whatever happened to it meanwhile, it is what its owner saw or later: never one that started since.
-            await self._core.move(
-                video_id, lambda current: self._deleted(current, seen=video, force=force), anyones=True
-            )
+            await self._core.move(video_id, step, anyones=True)
         except IllegalMove:
             raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
         self._queue.forget(video_id)
-        if video.stage == "ended":
-            await self._delete_upstream(video)
+        if last.stage == "ended":
+            await self._delete_upstream(last)
 
     def _deleted(self, current: Video, *, seen: Video, force: bool) -> Video:
         if seen.stage == "waiting" and current.stage in states.AT_UPSTREAM and not force:
@@ -284,9 +308,20 @@ class Engine:
                 )
             await self._call(live, live.channel.cancel(video.job), "cancel")
         except ApiError as error:
-            if not force:
-                raise
-            log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
+            now = await self._core.newest(video.id)
+            if now is not None and now.stage != "running":
+                # It ended while its upstream was asked: there is nothing left to cancel.
+                return
+            error.message = self._core.clean(error.message, video)
+            if force:
+                log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
+                return
+            if isinstance(error, InvalidRequest) and not isinstance(error, VideoNotDeletable):
+                raise VideoNotDeletable(
+                    f"Video with id '{video.id}' cannot be cancelled: {error.message} Wait until it ends, or add "
+                    "?force=true to forget it here although it is paid for."
+                ) from error
+            raise
 
     async def _delete_upstream(self, video: Video) -> None:
         live = self._core.channels.get(video.channel)

@@ -175,8 +175,14 @@ class Submitter:
             return
         video = await core.newest(submission.video.id)
         if video is not None and video.stage == "deleted" and live.channel.can("cancel"):
-            # Its owner deleted it by force while the request was on the wire.
-            await live.channel.cancel(job)
+            # Its owner deleted it by force while the request was on the wire. A cancel that fails is no fault of the
+            # submission, whose attempt says already what was taken.
+            try:
+                await live.channel.cancel(job)
+            except ApiError as error:
+                log.warning("video %s was not cancelled at channel %s: %s", video.id, live.name, error.message)
+            except Exception as error:
+                plugin_fault(live, error, "cancel")
 
     async def _unknown(self, submission: Submission, attempt: Attempt) -> None:
         now = self._core.clock()

@@ -39,18 +39,24 @@ class Delivery:
     """The body of one answer: an async context in which `write` and `push` send it, and `end` completes it.
 
     aiohttp's server has no limit on the time that a write takes, and notices a lost client only when it writes. So
-    this looks twice a second, and raises `ClientGone` out of whatever the block is waiting for, upstream or
+    this looks every `tick` seconds, and raises `ClientGone` out of whatever the block is waiting for, upstream or
     downstream: when the client is away, or took nothing for `stall` seconds although something was there to take. A
     block that is left with an answer begun and not completed breaks the connection, so that no client takes what it
     got for the whole.
     """
 
     def __init__(
-        self, request: web.Request, response: web.StreamResponse, *, stall: float, told: Callable[[int], None]
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        *,
+        stall: float,
+        told: Callable[[int], None],
+        tick: float = _TICK,
     ) -> None:
         self._request = request
         self._response = response
-        self._tick_every = min(_TICK, stall / 4)
+        self._tick_every = min(tick, stall / 4)
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
