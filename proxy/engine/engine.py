@@ -12,6 +12,7 @@ from proxy.config import Server
 from proxy.engine import gauges, states
 from proxy.engine.cards import ModelCard, cards
 from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.deletion import Deleter
 from proxy.engine.dispatch import Dispatcher, Listener
 from proxy.engine.inbox import Inbox
 from proxy.engine.orders import OrderDesk
@@ -27,12 +28,10 @@ from proxy.errors import (
     ApiError,
     ChannelUnavailable,
     ContentExpired,
-    InvalidRequest,
     NotFound,
     Stopping,
     UnsupportedOperation,
     VideoFailed,
-    VideoNotDeletable,
     VideoNotFound,
     VideoNotReady,
 )
@@ -65,6 +64,7 @@ class Engine:
         self._recovery = Recovery(core, self._submitter)
         self._desk = OrderDesk(core, self._submitter, self._queue)
         self._replays = Replays(core)
+        self._deleter = Deleter(core, self._queue)
         self.inbox = Inbox(core, self._submitter.taken.put_nowait)
         self.reports = Reports(core)
         self._dispatcher = Dispatcher(core)
@@ -260,86 +260,9 @@ class Engine:
         live = self._core.channels.get(video.channel)
         return live is not None and live.entry.content == "redirect"
 
-    # -- deleting ------------------------------------------------------------------------------------------------------
-
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
         """Delete a video: cancelled when it waits or its channel can cancel, forgotten when `force` says so."""
-        video = await self.video(video_id, key)
-        if video.stage in ("submitting", "unknown") and not force:
-            raise VideoNotDeletable(
-                f"Video with id '{video_id}' is on its way to its upstream. Wait until it runs, or add ?force=true to "
-                "forget it here although it may be made and paid for."
-            )
-        if video.stage == "running":
-            await self._cancel(video, force)
-        last = video
-
-        def step(current: Video) -> Video:
-            nonlocal last
-            last = current
-            return self._deleted(current, seen=video, force=force)
-
-        try:
-            # Whatever happened to it meanwhile, it is what its owner saw or later: never one that started since.
-            await self._core.move(video_id, step, anyones=True)
-        except IllegalMove:
-            raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
-        self._queue.forget(video_id)
-        if last.stage == "ended":
-            await self._delete_upstream(last)
-
-    def _deleted(self, current: Video, *, seen: Video, force: bool) -> Video:
-        if seen.stage == "waiting" and current.stage in states.AT_UPSTREAM and not force:
-            raise VideoNotDeletable(
-                f"Video with id '{current.id}' was submitted just now. Wait until it runs, or add ?force=true."
-            )
-        return states.deleted(current, now=self._core.clock())
-
-    async def _cancel(self, video: Video, force: bool) -> None:
-        live = self._core.channels.get(video.channel)
-        assert video.job is not None
-        try:
-            if live is None:
-                raise ChannelUnavailable("The channel that makes this video is no longer configured.")
-            if not live.channel.can("cancel"):
-                raise VideoNotDeletable(
-                    f"Video with id '{video.id}' is being made and its channel cannot cancel it. Wait until it ends, "
-                    "or add ?force=true to forget it here although it is paid for."
-                )
-            await self._call(live, live.channel.cancel(video.job), "cancel")
-        except ApiError as error:
-            now = await self._core.newest(video.id)
-            if now is not None and now.stage != "running":
-                # It ended while its upstream was asked: there is nothing left to cancel.
-                return
-            error.message = self._core.clean(error.message, video)
-            if force:
-                log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
-                return
-            if isinstance(error, InvalidRequest) and not isinstance(error, VideoNotDeletable):
-                raise VideoNotDeletable(
-                    f"Video with id '{video.id}' cannot be cancelled: {error.message} Wait until it ends, or add "
-                    "?force=true to forget it here although it is paid for."
-                ) from error
-            raise
-
-    async def _delete_upstream(self, video: Video) -> None:
-        live = self._core.channels.get(video.channel)
-        if live is None or video.job is None or not live.channel.can("delete"):
-            return
-        try:
-            await self._call(live, live.channel.delete(video.job), "delete")
-        except ApiError as error:
-            # It is gone here; what the upstream keeps expires there.
-            log.warning("video %s was not deleted at channel %s: %s", video.id, live.name, error.message)
-
-    async def _call(self, live: LiveChannel, work: object, doing: str) -> None:
-        try:
-            await work  # type: ignore[misc]
-        except ApiError:
-            raise
-        except Exception as error:
-            raise plugin_fault(live, error, doing) from error
+        await self._deleter.delete(await self.video(video_id, key), force=force)
 
     # -- characters ----------------------------------------------------------------------------------------------------
 
