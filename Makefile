@@ -9,7 +9,7 @@ PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
 SDK2 := .venv-openai2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format sdk-test node-test bench clean
+.PHONY: help run test lint format sdk-test node-test soak bench clean
 
 help:
 	@echo "make run       install into .venv and serve the repository's channels.yaml on 127.0.0.1:8080"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint      ruff, mypy --strict, import rules"
 	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
 	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
+	@echo "make soak      300 kills under load and faults; ARGS='--seed N --kills K --workers 2'"
 	@echo "make bench     benchmarks/ beside their floors"
 	@echo "make clean     remove the environments"
 
@@ -44,6 +45,9 @@ node-test: $(VENV)/.test
 		npm install --silent --no-audit --no-fund --prefix tests/sdk/node && \
 		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk tests/webhooks -k node $(ARGS); \
 	else echo "node-test: skipped, there is no Node here"; fi
+
+soak: $(VENV)/.test
+	$(BIN) -m tests.soak --kills 300 $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN) -m benchmarks $(ARGS)

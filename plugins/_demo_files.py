@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,6 @@ from ._demo_film import Film, spritesheet, thumbnail
 from ._demo_scene import Portrait
 from ._demo_words import clean
 
-_STALE: Final = 3600.0
-"""Seconds after which an unfinished file is nobody's."""
 _CHARACTER: Final = re.compile(r"character_[0-9a-f]{24}", re.ASCII)
 
 
@@ -100,33 +98,30 @@ class Files:
 
     def remove_unfinished(self, job_id: str) -> None:
         """Remove what a killed render of this job left."""
-        for part in self.folder.glob(f"{job_id}.*.part"):
-            part.unlink(missing_ok=True)
+        self.tidy(f"{job_id}.*.part")
 
-    def tidy(self) -> None:
-        """Remove what was unfinished when an earlier process was killed.
-
-        A reload starts the new channel while the old one still renders in this process, and a container gives every
-        process the same number: hence the age."""
-        own = f".{os.getpid()}-"
-        for part in self.folder.glob("*.part"):
-            with contextlib.suppress(FileNotFoundError):
-                if own not in part.name or time.time() - part.stat().st_mtime > _STALE:
-                    part.unlink()
+    def tidy(self, which: str = "*.part") -> None:
+        """Remove what was unfinished when an earlier process was killed: who still writes to a file holds its lock, be
+        it another process on this folder, or the channel that was there before a reload."""
+        for part in self.folder.glob(which):
+            with contextlib.suppress(OSError), part.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                part.unlink()
 
     @contextlib.contextmanager
     def written(self, path: Path) -> Iterator[Path]:
         """A file of another name to write to; it becomes `path` when it is whole and on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        try:
-            yield part
-            with part.open("rb+") as file:
+        part = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.part")
+        with part.open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield part
                 os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
         # Windows opens no folder.
         with contextlib.suppress(OSError):
             folder = os.open(path.parent, os.O_RDONLY)

@@ -97,8 +97,8 @@ def create_app(
             store = await Store.open(database or data / "reelgate.db")
             stack.push_async_callback(store.close)
             leases = wiring.leases = Leases(store, lasts=config.server.lease)
-            await leases.join()
             stack.push_async_callback(leases.leave)
+            await leases.join()
             if leases.alone:
                 # Half-written parts of requests that a kill cut off.
                 for leftovers in (data / "uploads", data / "work"):

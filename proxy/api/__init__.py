@@ -31,4 +31,9 @@ def install(app: web.Application, api: Api) -> None:
     app[API] = api
     app.middlewares.append(middleware.around)
     app.on_response_prepare.append(middleware.stamp)
+    app.on_cleanup.append(_close)
     routes.add(app)
+
+
+async def _close(app: web.Application) -> None:
+    app[API].receipts.close()

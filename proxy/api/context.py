@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from aiohttp import web
 
 from proxy.api.access import Access, log_line
+from proxy.api.receipts import Receipts
 from proxy.config import Server
 from proxy.metrics import Metrics
 from proxy.models import Source, Variant
@@ -41,7 +42,7 @@ class Engine(Protocol):
         """Keep the answer about to be given for replays of its Idempotency-Key."""
 
     def delivered(self, video: Video) -> None:
-        """The answer to a POST was written whole to a live connection."""
+        """The answer to a POST seems to have reached its client."""
 
     def cached(self, video_id: str) -> Video | None:
         """The video, when it is in memory; whosever it is."""
@@ -95,6 +96,7 @@ class Api:
     access: Callable[[Access], None] = log_line
     """Writes the lines of the access log."""
     metrics: Metrics = field(default_factory=Metrics)
+    receipts: Receipts = field(default_factory=Receipts)
 
 
 class Ready(Protocol):

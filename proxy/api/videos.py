@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 
 from aiohttp import web
 
@@ -71,11 +72,13 @@ async def order(
     """Order what the body asks for, and tell the engine whether the client got the whole answer."""
     api = request.app[API]
     idempotency_key = queries.idempotency_key(request)
+    resent = queries.is_resent(request)
+    if resent:
+        # Which answers were delivered decides what this one is.
+        api.receipts.judge()
     async with bodies.fields_of(api, request, files=files) as fields:
         ask = await asyncio.to_thread(read, fields) if bodies.is_large(request) else read(fields)
-        video, body = await api.engine.order(
-            ask, key, idempotency_key=idempotency_key, resent=queries.is_resent(request)
-        )
+        video, body = await api.engine.order(ask, key, idempotency_key=idempotency_key, resent=resent)
     request[TRACE].video_id = video.id
     if body is None:
         body = render.encode(render.video_object(api, request, video))
@@ -86,9 +89,7 @@ async def order(
         response.headers[render.ADJUSTED] = video.order.adjusted
     await response.prepare(request)
     await response.write_eof()
-    transport = request.transport
-    if transport is not None and not transport.is_closing() and not transport.get_write_buffer_size():
-        api.engine.delivered(video)
+    api.receipts.expect(request, partial(api.engine.delivered, video))
     return response
 
 

@@ -126,6 +126,16 @@ class Core:
             await self._moved(video, saved)
             return saved
 
+    async def keep(self, attempt: Attempt) -> None:
+        """Record how an attempt went although its video cannot be moved any more: it may have been paid for."""
+        while True:
+            try:
+                await self.store.save_attempt(attempt)
+                return
+            except StoreBusy as error:
+                log.error("attempt %s cannot be written and is tried again: %s", attempt.id, error)
+                await asyncio.sleep(WRITE_AGAIN)
+
     async def _moved(self, before: Video, after: Video) -> None:
         if before.channel != after.channel:
             self.release(before.channel, after.id)

@@ -132,7 +132,9 @@ class Engine:
         )
         with contextlib.suppress(IllegalMove):
             self._recovery.add(
-                await self._core.move(video.id, lambda current: states.uncertain(current, now=now), attempt=attempt)
+                await self._core.move(
+                    video.id, lambda current: states.uncertain(current, now=now), attempt=attempt, surely=True
+                )
             )
 
     def _changed_elsewhere(self) -> None:

@@ -113,7 +113,9 @@ class Leases:
         self.primary = min(self._held)
         self._renewed = began
         self._store.guard(self._is_ours, self._up_to_date)
+        looked = self._now()
         await self._look_around()
+        self._looked = looked
         self._keeping = asyncio.create_task(self._keep(), name="leases")
         if not self.alone:
             log.info("another process works on %s too: each keeps to its own videos", self._store.path.name)

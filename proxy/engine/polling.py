@@ -26,7 +26,7 @@ from proxy.engine.usual import Usual
 from proxy.errors import ApiError, Throttled, UpstreamError, UpstreamGone, UpstreamTimeout
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Video
-from proxy.store import StoreBusy
+from proxy.store import LeaseLost, StoreBusy
 
 Outcome = Literal["answered", "ended", "missed", "gone"]
 """answered: it goes on; ended: the video is not polled any more; missed: no usable answer; gone: a 404 or 410."""
@@ -259,7 +259,7 @@ class Poller:
                 video = await core.move(
                     clock.video_id, lambda current: clean_failure(core, states.polled(current, job, now=now))
                 )
-            except IllegalMove:
+            except (IllegalMove, LeaseLost):
                 self._drop(clock)
                 return "ended"
             if video.stage != "running":
@@ -311,10 +311,8 @@ class Poller:
 
     def _heard(self, before: Video, after: Video) -> None:
         """A video was changed, here or by its owner."""
-        if before.stage != "running" or after.stage == "running":
-            return
         clock = self._clocks.get(after.id)
-        if clock is None:
+        if clock is None or after.stage == "running":
             return
         if after.status == "completed":
             self.usual.note(after.channel, after.upstream_model, self._age(clock, after.changed_at))
@@ -330,7 +328,7 @@ class Poller:
 
     async def _fail(self, clock: Clock, error: JobError) -> None:
         now = self._core.clock()
-        with contextlib.suppress(IllegalMove):
+        with contextlib.suppress(IllegalMove, LeaseLost):
             await self._core.move(clock.video_id, lambda current: states.failed(current, error, now=now))
         self._drop(clock)
 

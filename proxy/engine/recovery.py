@@ -28,6 +28,7 @@ class Recovery:
     def __init__(self, core: Core, submitter: Submitter) -> None:
         self._core = core
         self._submitter = submitter
+        self._settling: set[str] = set()
 
     async def take_over(self) -> None:
         """Look after what the submitter is uncertain of."""
@@ -35,11 +36,26 @@ class Recovery:
             self.add(await self._submitter.uncertain.get())
 
     def add(self, video: Video) -> None:
-        """Look after a video in stage `unknown`."""
-        self._core.spawn(self._settle(video.id), f"recover {video.id}")
+        """Look after a video in stage `unknown`, unless somebody does already."""
+        if video.id not in self._settling:
+            self._settling.add(video.id)
+            self._core.spawn(self._look_after(video.id), f"recover {video.id}")
+
+    async def _look_after(self, video_id: str) -> None:
+        log_context(video_id=video_id)
+        try:
+            while True:
+                try:
+                    await self._settle(video_id)
+                    return
+                except Exception:
+                    # A store that cannot be read now, say: the video must not be left alone for that.
+                    log.exception("video %s could not be looked after; it is tried again", video_id)
+                    await asyncio.sleep(FIRST_WAIT)
+        finally:
+            self._settling.discard(video_id)
 
     async def _settle(self, video_id: str) -> None:
-        log_context(video_id=video_id)
         core = self._core
         wait = FIRST_WAIT
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from proxy.ids import new_id
 from proxy.logs import log_context
 from proxy.models import UpstreamJob
 from proxy.records import Attempt, AttemptState, Video
-from proxy.store import ChannelFull, LeaseLost, StoreBusy
+from proxy.store import ChannelFull, LeaseLost
 
 REQUEUE_FIRST = 1.0
 REQUEUE_MOST = 60.0
@@ -157,8 +156,7 @@ class Submitter:
             log.warning(
                 "video %s: what its upstream said is kept with attempt %s: %s", submission.video.id, attempt.id, error
             )
-            with contextlib.suppress(StoreBusy):
-                await self._core.store.save_attempt(replace(attempt, job=job))
+            await self._core.keep(replace(attempt, job=job))
             return False
         return True
 
@@ -243,7 +241,7 @@ class Submitter:
                 continue
             except (IllegalMove, LeaseLost):
                 core.release(placement.live.name, video_id)
-                await core.store.save_attempt(attempt)
+                await core.keep(attempt)
                 return Moved.OVER
             except ApiError as error:
                 core.release(placement.live.name, video_id)

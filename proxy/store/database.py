@@ -173,7 +173,12 @@ class Store:
 
     async def videos(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> list[Video]:
         """The next `limit` videos that `tenant` can see, behind the id `after`, which may be gone meanwhile."""
-        return await self.read(partial(videos.page, tenant=tenant, after=after, limit=limit, newest_first=newest_first))
+        page = partial(videos.page, tenant=tenant, after=after, limit=limit, newest_first=newest_first)
+        found = await self.read(page)
+        for video in found:
+            # A commit is in the file a moment before it is known here: who saw it there must not see less in memory.
+            self._recent.renew(video)
+        return found
 
     async def unfinished(self, holders: Collection[int] | None = None) -> list[Video]:
         """All that are waiting, submitting, unknown or running, oldest first; only those that the workers `holders`

@@ -36,6 +36,12 @@ class Recent:
         while len(self._videos) > self._entries or (self._used > self._memory and len(self._videos) > 1):
             self._used -= _weight(self._videos.popitem(last=False)[1])
 
+    def renew(self, video: Video) -> None:
+        """Keep `video` in the place of an older version of it; nothing where none is here."""
+        known = self._videos.get(video.id)
+        if known is not None and known.version < video.version:
+            self.put(video)
+
     def clear(self) -> None:
         """Forget everything: somebody else has written."""
         self._videos.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -241,7 +242,7 @@ class Upstream:
                 self._log(method, error, "its answer is too large")
             except TRANSPORT_ERRORS as cause:
                 error = transport_error(cause, connected=flight.connected if paid else None)
-                self._log(method, error, self._redactor.text(f"{type(cause).__name__}: {cause}", words()))
+                self._log(method, error, self._redactor.text(f"{type(cause).__name__}: {_broke(cause)}", words()))
             refused = error.outcome is not Outcome.UNKNOWN
             raise self._settled(error, paid=paid) from None
         finally:
@@ -363,6 +364,15 @@ def _checked_base(base_url: str) -> str:
     if url.raw_query_string or url.raw_fragment or "?" in base_url or "#" in base_url:
         raise ValueError("base_url cannot have a query or a fragment; remove what begins with '?' or '#'")
     return base_url.rstrip("/")
+
+
+def _broke(cause: BaseException) -> str:
+    """What broke. aiohttp and asyncio put the address into the sentence of a connection that could not be made."""
+    if not isinstance(cause, aiohttp.ClientConnectorError):
+        return str(cause)
+    number = cause.os_error.errno or 0
+    # A failed look-up of a name is negative and has its own words.
+    return os.strerror(number) if number > 0 else cause.os_error.strerror or "no connection"
 
 
 def _words(url: str, params: Mapping[str, str] | None, credentials: Mapping[str, str]) -> list[str]:

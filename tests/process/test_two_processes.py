@@ -236,6 +236,19 @@ async def test_a_deletion_is_known_to_both(duo: Duo, sim: Upstream) -> None:
         assert (await pair.call(maker, "DELETE", f"/videos/{later}?force=true"))[0] == 200
 
 
+async def test_a_second_process_leaves_demo_renders_alone(spawn: Spawn, sim: Upstream) -> None:
+    """A process that starts, or reloads, on the folder of another one's demo channel takes no film from under it."""
+    async with ClientSession() as session:
+        pair = Pair(spawn, sim, session, "channels: [{name: demo, type: demo, poll_every: 0.05}]")
+        await pair.one.start()
+        slow = {"prompt": "a kite [slow]", "size": "128x72", "seconds": 1}
+        answers = [await pair.call(pair.one, "POST", "/videos", json=slow) for _ in range(2)]
+        await pair.until(lambda: len(list(pair.database.parent.rglob("*.part"))) == 2)
+        await pair.two.start()
+        assert set(await pair.done([video["id"] for _, video in answers])) == {"completed"}
+        assert await asyncio.to_thread(lambda: list(pair.database.parent.rglob("*.part"))) == []
+
+
 async def test_a_store_of_the_first_version_goes_on(duo: Duo, sim: Upstream) -> None:
     """After an upgrade the videos that were unfinished go on as ever: what ran completes, what waited is submitted,
     and what was on its way is not submitted again."""

@@ -314,3 +314,30 @@ async def test_reads_cannot_write(store):
     """The connection for reads refuses to change anything."""
     with pytest.raises(StoreBusy, match="readonly"):
         await store._reading.run(lambda db: db.execute("DELETE FROM videos"))
+
+
+async def test_memory_never_shows_less_than_the_file_did(store, video_of, monkeypatch):
+    """A change that a list has shown already, because it is in the file a moment before its commit is known here, is
+    what a look at the video itself shows too; a list fills no memory."""
+    video, other = video_of(stage="running"), video_of()
+    await store.accept(video)
+    run, known = store._writing.run, asyncio.Event()
+
+    async def told_late(function):
+        done = await run(function)
+        await known.wait()
+        return done
+
+    monkeypatch.setattr(store._writing, "run", told_late)
+    changing = asyncio.create_task(store.change(msgspec.structs.replace(video, progress=50)))
+    async with asyncio.timeout(20):
+        while (await store.videos("tenant-a", after=None, limit=9, newest_first=True))[0].progress == 0:
+            pass
+    shown = store.cached(video.id)
+    known.set()
+    assert await changing == shown
+    assert shown.progress == 50
+    await store.accept(other)
+    store._recent.clear()
+    assert len(await store.videos("tenant-a", after=None, limit=9, newest_first=True)) == 2
+    assert store.cached(video.id) is None
