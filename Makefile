@@ -51,6 +51,7 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN) -m benchmarks $(ARGS)
+	$(BIN) -m benchmarks.polling
 
 clean:
 	rm -rf $(VENV) $(SDK2) tests/sdk/node/node_modules

@@ -165,9 +165,10 @@ class World:
 
     async def stop(self) -> None:
         """End what is under way."""
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            for task in list(self._tasks):
+                task.cancel()
+            await self.quiet()
 
     def _ring(self) -> None:
         while self._alarms and self._alarms[0][0] <= self.time:

@@ -16,6 +16,7 @@ from proxy.config import Server
 from proxy.engine import dispatch
 from proxy.engine.core import Core
 from proxy.engine.dispatch import Dispatcher
+from proxy.engine.states import IllegalMove
 from proxy.errors import UpstreamRefused
 from proxy.models import UpstreamJob
 from proxy.records import Video
@@ -222,6 +223,20 @@ async def test_what_a_killed_leader_had_not_told_the_next_one_tells(start: Start
     assert one.heard == wanted[:2]
     assert two.heard == wanted
     await two.stop()
+
+
+async def test_only_the_holder_moves_a_video(start: Start) -> None:
+    """What a process does of itself it does to its own videos; what an owner asked for it does to any. Nobody moves one
+    by itself after it gave its rows back."""
+    one, two = Ear(await start()), Ear(await start())
+    video = await one.process.accept()
+    with pytest.raises(IllegalMove, match="held by another process"):
+        await two.move(video, status="in_progress")
+    await two.core.move(video.id, lambda known: msgspec.structs.replace(known, stage="deleted"), anyones=True)
+    other = await one.process.accept()
+    await one.process.leases.leave()
+    with pytest.raises(IllegalMove, match="held by another process"):
+        await one.move(other, status="in_progress")
 
 
 async def test_a_leader_that_was_paused_tells_no_more(start: Start) -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 
 import pytest
 
+from proxy.app import WIRING
+from proxy.engine.leases import Leases
+from proxy.models import UpstreamJob
 from proxy.store import LeaseLost
+from tests.conftest import Launch, Product
 from tests.engine.conftest import LASTS, Start
+
+PLUGINS = (Path(__file__).parent / "plugins",)
+ONE = "channels: [{name: a, type: puppet, models: [sora-2], poll_every: 0.01}]"
 
 
 async def test_a_paused_process_is_taken_over_and_ends(start: Start, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,3 +156,52 @@ async def test_who_leads(start: Start) -> None:
     await three.turn()
     assert [two.leases.leads(), three.leases.leads()] == [False, True]
     assert await leaders() == [2]
+
+
+async def out_of_lease(product: Product) -> Leases:
+    """The leases of a product, which are over by its own clock and are not renewed."""
+    leases = product.server.app[WIRING].leases
+    assert leases is not None
+    assert leases._keeping is not None
+    leases._keeping.cancel()
+    await asyncio.wait([leases._keeping])
+    leases._now = lambda: time.monotonic() + 1000.0
+    return leases
+
+
+async def test_without_a_lease_nothing_is_sent(launch: Launch) -> None:
+    """A process that was paused before it sent what it had recorded sends nothing: the video waits, and is submitted
+    once when the lease holds again."""
+    product = await launch(ONE, plugins=PLUGINS)
+    leases = await out_of_lease(product)
+    channel = product.channel("a")
+    video = await product.create()
+    assert video["status"] == "queued"
+    assert channel.asked("create") == []
+    leases._now = time.monotonic
+    assert (await product.done(video["id"]))["status"] == "completed"
+    assert len(channel.asked("create")) == 1
+
+
+async def test_without_a_lease_nothing_is_polled(launch: Launch) -> None:
+    """A process that was paused starts no poll until its lease holds again; the video is none the worse for it."""
+    product = await launch(ONE, plugins=PLUGINS)
+    channel = product.channel("a")
+    channel.then("fetch", *[UpstreamJob(id="x", status="in_progress")] * 3)
+    hanging = asyncio.get_running_loop().create_future()
+    channel.then("fetch", hanging)
+    video = await product.create()
+    while len(channel.asked("fetch")) < 4:
+        await asyncio.sleep(0)
+    leases = await out_of_lease(product)
+    hanging.set_result(UpstreamJob(id="x", status="in_progress", progress=50))
+    while (await product.call("GET", f"/v1/videos/{video['id']}"))[1]["progress"] != 50:
+        await asyncio.sleep(0)
+    poller = product.server.app[WIRING].engine._poller  # type: ignore[union-attr]
+    # A turn when the next poll is long due.
+    poller._now = lambda: time.monotonic() + 60.0
+    poller.turn()
+    await asyncio.sleep(0)
+    assert len(channel.asked("fetch")) == 4
+    leases._now = time.monotonic
+    assert (await product.done(video["id"]))["status"] == "completed"

@@ -1,22 +1,21 @@
-"""Polls of very many videos: who is asked when, who waits for whom, and what it costs the store."""
+"""Polls of very many videos: who waits for whom, and what it costs the store."""
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from proxy.engine import absences, paces, polling, states
-from proxy.engine.clocks import TICK, Clock, Wheel
-from proxy.errors import Throttled, UpstreamError, UpstreamGone
+from proxy.engine import polling, states
+from proxy.engine.clocks import TICK, Clock
+from proxy.errors import UpstreamError, UpstreamGone
 from proxy.models import UpstreamJob
-from proxy.store import Store
-from tests.engine.poll_world import World, gaps, goes_on
+from tests.engine.poll_world import World, goes_on
 
 SLACK = 2 * TICK
 """A poll begins in the step of the wheel after its time, and the poller looks once in a step."""
@@ -117,10 +116,9 @@ async def test_a_place_that_a_hanging_poll_holds_is_free_again(world: World) -> 
             return await goes_on(job)
         answer = asyncio.get_running_loop().create_future()
         stubborn.append(answer)
-        while not answer.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(answer)
-        return answer.result()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(answer)
+        return await answer
 
     world.channel("a", hangs_at_first, poll_every=20.0)
     videos = [world.running("a", after=0.0) for _ in range(polling.AT_ONCE + 10)]
@@ -136,170 +134,6 @@ async def test_a_place_that_a_hanging_poll_holds_is_free_again(world: World) -> 
     await world.quiet()
     assert len(world.told) == told
     assert world.writes == []
-
-
-# ---------------------------------------------------------------- when each is asked for
-
-
-@given(
-    age=st.floats(0, 10**6),
-    bound=st.one_of(st.none(), st.floats(0.05, 4000)),
-    advice=st.one_of(st.none(), st.floats(-10, 10**9)),
-    watched=st.booleans(),
-)
-async def test_intervals(age: float, bound: float | None, advice: float | None, watched: bool) -> None:
-    """Never sooner than the entry says or, where it says nothing, the channel advises; a watched one then, another
-    one later by at most a twentieth of its age and a minute, chance adding a tenth."""
-    world = World()
-
-    async def advises(job: UpstreamJob) -> object:
-        return UpstreamJob(id=job.id, status="in_progress", poll_after=advice)
-
-    world.channel("a", advises, poll_every=bound, poll_timeout=10**7)
-    video = world.running("a", age=age, after=0.0, advice=advice)
-    if watched:
-        world.poller.watch(video)
-    world.poller.turn()
-    await world.quiet()
-    world.time += TICK
-    world.poller.turn()
-    await world.quiet()
-    assert len(world.polls[video.id]) == 1
-    clock = world.poller._clocks[video.id]
-    wait = clock.tick * TICK - world.time
-    general = 3.0 if bound is None else bound
-    pace = general if advice is None else max(min(advice, paces.ADVICE_MOST), bound or TICK)
-    slowest = pace if watched else max(pace, min(age / 20, 60.0))
-    assert slowest - 1e-6 <= wait <= slowest * 1.1 + SLACK + 0.01
-    assert world.poller.pace(video) == pytest.approx(max(pace, TICK))
-
-
-async def test_a_poll_is_not_put_off_beyond_the_end_of_the_time(world: World) -> None:
-    """However slowly an old video is asked for, it is asked for when its time is up."""
-    world.channel("a", goes_on, poll_every=1.0, poll_timeout=3600.0)
-    video = world.running("a", age=3590.0, after=0.0)
-    await world.advance(0.1)
-    clock = world.poller._clocks[video.id]
-    assert clock.tick * TICK - world.time <= 10.0 * 1.1 + SLACK
-
-
-async def test_watching_brings_the_next_poll_near(world: World) -> None:
-    """A video that somebody starts to ask for is polled within its channel's pace, for as long as they ask."""
-    world.channel("a", goes_on, poll_every=2.0)
-    video = world.running("a", age=7200.0, after=50.0)
-    world.poller.watch(video)
-    for _ in range(20):
-        await world.advance(1.0)
-        world.poller.watch(video)
-    seen = world.polls[video.id]
-    assert len(seen) >= 8
-    assert max(gaps(seen)) <= 2.0 * 1.1 + 2 * SLACK
-    await world.advance(200.0)
-    assert max(gaps(seen)) > 50.0
-
-
-async def test_watching_over_and_over_costs_nothing(world: World) -> None:
-    """Only the first look of somebody puts a clock anew; a thousand more leave the wheel as it is."""
-    world.channel("a", goes_on)
-    video = world.running("a", age=7200.0, after=50.0)
-    world.poller.watch(video)
-    steps = {tick: len(clocks) for tick, clocks in world.poller._wheel._steps.items()}
-    for _ in range(1000):
-        world.poller.watch(video)
-    assert {tick: len(clocks) for tick, clocks in world.poller._wheel._steps.items()} == steps
-    assert sum(steps.values()) == 2
-
-
-async def test_what_began_together_does_not_stay_together(world: World) -> None:
-    """Chance adds to each interval, so that videos that were polled in one moment are not polled in one again."""
-    world.channel("a", goes_on, poll_every=10.0)
-    videos = [world.running("a", after=0.0) for _ in range(30)]
-    await world.advance(15.0)
-    first, second = zip(*(world.polls[video.id] for video in videos), strict=True)
-    assert max(first) - min(first) <= SLACK
-    assert max(second) - min(second) >= 0.3
-
-
-async def test_errors_back_off(world: World) -> None:
-    """While the polls of a video fail, each waits twice as long as the one before, at most a minute, never less than
-    the pace, also while it is watched; one answer, and it is polled at its pace again."""
-    bad = True
-
-    async def breaks(job: UpstreamJob) -> object:
-        if bad:
-            raise UpstreamError("HTML")
-        return await goes_on(job)
-
-    world.channel("a", breaks, poll_every=2.0)
-    video = world.running("a", after=0.0)
-    for _ in range(300):
-        await world.advance(1.0)
-        world.poller.watch(video)
-    waits = gaps(world.polls[video.id])
-    for wait, wanted in zip(waits, (2, 4, 8, 16, 32, 60, 60), strict=False):
-        assert wanted <= wait <= wanted * 1.1 + SLACK
-    late = world.running("a", after=0.0)
-    await world.advance(40.0)
-    asked = len(world.polls[late.id])
-    world.poller.watch(late)
-    await world.advance(5.0)
-    assert len(world.polls[late.id]) == asked
-    bad = False
-    for _ in range(80):
-        await world.advance(1.0)
-        world.poller.watch(video)
-    assert gaps(world.polls[video.id])[-1] <= 2.0 * 1.1 + 2 * SLACK
-    # The next error is the first again.
-    bad = True
-    asked = len(world.polls[video.id])
-    await world.advance(8.0)
-    assert len(world.polls[video.id]) >= asked + 2
-
-
-async def test_a_slow_channel_is_not_hurried_by_errors(world: World) -> None:
-    """A pace above the longest wait after an error stays the lower bound, and so does an upstream's Retry-After."""
-
-    async def breaks(job: UpstreamJob) -> object:
-        raise Throttled("busy", retry_after=200.0) if job.id == throttled.id else UpstreamError("HTML")
-
-    world.channel("a", breaks, poll_every=100.0)
-    throttled, broken = world.running("a", after=0.0), world.running("a", after=0.0)
-    await world.advance(1000.0)
-    assert min(gaps(world.polls[throttled.id])) >= 200.0
-    assert min(gaps(world.polls[broken.id])) >= 100.0
-
-
-def test_the_first_polls_after_a_start_are_spread() -> None:
-    """In proportion to their number: a few at once, very many at no more than half of the rate."""
-    assert polling.spread(0) == 0
-    assert polling.spread(10) < 0.1
-    assert 100_000 / polling.spread(100_000) <= polling.MOST_A_SECOND / 2
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 10)), max_size=40))
-def test_the_wheel(puts: list[tuple[int, float]]) -> None:
-    """Each clock comes out once, at its last place, not before it is due and in the step after at the latest."""
-    wheel = Wheel()
-    job = UpstreamJob(id="x")
-    clocks = [
-        Clock(video_id=f"{n}", channel="a", job=job, status="queued", progress=0, began=0.0, advice=None)
-        for n in range(6)
-    ]
-    due: dict[str, float] = {}
-    for number, seconds in puts:
-        wheel.put(clocks[number], seconds)
-        due[f"{number}"] = seconds
-    out: dict[str, float] = {}
-    now = 0.0
-    for _ in range(1100):
-        for clock in wheel.take(now):
-            assert clock.video_id not in out
-            clock.state = "asked"
-            out[clock.video_id] = now
-        now += TICK
-    assert out.keys() == due.keys()
-    assert all(due[name] <= out[name] <= due[name] + SLACK for name in due)
-    assert wheel.next() == float("inf")
 
 
 # ---------------------------------------------------------------- what a poll changes
@@ -318,11 +152,21 @@ jobs = st.builds(
 )
 
 
-@given(known=jobs.filter(lambda job: job.status in ("queued", "in_progress")), told=st.lists(jobs, max_size=6))
+# Most answers say little: beside them, ones that say everything at once would hide what each part does.
+short = st.builds(
+    UpstreamJob, id=st.just("job"), status=st.sampled_from(["queued", "in_progress"]), progress=st.integers(0, 2)
+)
+
+
+@settings(max_examples=400)
+@given(
+    known=short | jobs.filter(lambda job: job.status in ("queued", "in_progress")),
+    told=st.lists(short | jobs, max_size=6),
+)
 def test_what_is_news(known: UpstreamJob, told: list[UpstreamJob]) -> None:
     """An answer is news exactly when it changes what clients see or what later calls to the plugin need."""
     world = World()
-    video = states.polled(world.video("a"), known, now=1.0)
+    video = states.polled(replace(world.video("a"), status="queued"), known, now=1.0)
     assert video.job is not None
     clock = Clock.of(video, video.job, "a")
     for job in told:
@@ -412,6 +256,70 @@ async def test_who_is_changed_elsewhere_is_polled_no_more(world: World) -> None:
     assert world.videos[forgotten.id].stage == "running"
 
 
+async def test_what_is_forgotten_in_the_middle_of_a_poll_stays_forgotten(world: World) -> None:
+    """Neither a bad answer that comes after it, nor a write that was under way, brings a video back or fails it."""
+    word = asyncio.get_running_loop().create_future()
+
+    async def breaks(job: UpstreamJob) -> object:
+        if len(world.polls[job.id]) == polling.GONE_TIMES:
+            return await word
+        raise UpstreamError("HTML")
+
+    world.channel("a", breaks, poll_every=1.0, poll_timeout=1.0)
+    video = world.running("a", after=0.0)
+    await world.advance(30.0)
+    assert world.under_way["a"] == 1
+    world.poller.forget(video.id)
+    word.set_exception(UpstreamError("HTML"))
+    await world.advance(100.0)
+    assert world.writes == []
+
+    async def rises(job: UpstreamJob) -> object:
+        return UpstreamJob(id=job.id, status="in_progress", progress=50)
+
+    world.channel("b", rises, poll_every=1.0)
+    world.listeners.append(lambda before, after: world.poller.forget(after.id))
+    other = world.running("b", after=0.0)
+    await world.advance(100.0)
+    assert len(world.polls[other.id]) == len(world.writes) == 1
+
+
+async def test_a_video_has_one_clock(world: World) -> None:
+    """However often it is added, it is polled at its pace."""
+    world.channel("a", goes_on, poll_every=5.0)
+    video = world.running("a", after=1.0)
+    for _ in range(3):
+        world.poller.add(video, after=1.0)
+    await world.advance(3.0)
+    assert len(world.poller) == len(world.polls[video.id]) == 1
+
+
+async def test_the_poller_wakes_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sleeps while there is nothing to do, and what is added, or waits for a place that gets free, wakes it."""
+    monkeypatch.setattr(polling, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(polling, "AT_ONCE", 1)
+    word = asyncio.get_running_loop().create_future()
+
+    async def waits(job: UpstreamJob) -> object:
+        return await word
+
+    world.channel("a", waits, poll_every=3600.0)
+    world.poller._now = time.monotonic
+    world.spawn(world.poller.run(), "poller")
+    async with asyncio.timeout(10):
+        while world.poller._asleep_until < 0:
+            await asyncio.sleep(0)
+        videos = [world.running("a", after=0.0) for _ in range(2)]
+        while not world.polls[videos[0].id]:
+            await asyncio.sleep(0)
+        while world.poller._asleep_until < 0:
+            await asyncio.sleep(0)
+        assert world.polls[videos[1].id] == []
+        word.set_result(UpstreamJob(id="x", status="completed"))
+        while not world.polls[videos[1].id]:
+            await asyncio.sleep(0)
+
+
 async def test_a_process_that_may_not_polls_nothing(world: World) -> None:
     """Without its lease a process starts no poll, looks again soon, and goes on when it has it."""
     world.channel("a", goes_on, poll_every=1.0)
@@ -423,163 +331,3 @@ async def test_a_process_that_may_not_polls_nothing(world: World) -> None:
     world.poller.may_poll = lambda: True
     await world.advance(2.0)
     assert world.polls[video.id]
-
-
-# ---------------------------------------------------------------- when polls end a video
-
-
-async def test_gone_counts_after_five_in_a_row_over_half_a_minute(world: World) -> None:
-    """Fewer 404s, or as many in a shorter time, or with another answer in between, end nothing."""
-    answers: list[Any] = []
-
-    async def scripted(job: UpstreamJob) -> object:
-        answer = answers.pop(0) if answers else UpstreamGone("404")
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    world.channel("a", scripted, poll_every=0.5)
-    # Five are there after 7.5 s, and the first after half a minute is the seventh.
-    quick = world.running("a", after=0.0)
-    await world.advance(29.0)
-    assert len(world.polls[quick.id]) >= 5
-    assert world.videos[quick.id].stage == "running"
-    await world.advance(40.0)
-    assert world.videos[quick.id].error_code == "upstream_failed"
-    # Four over more than half a minute, then another word, then the count begins anew.
-    world.channel("b", scripted, poll_every=20.0)
-    for between in (UpstreamError("500"), UpstreamJob(id="up", status="in_progress")):
-        answers += [UpstreamGone("404")] * 4 + [between]
-    answers += [UpstreamGone("404")] * 4
-    slow = world.running("b", after=0.0)
-    while answers:
-        await world.advance(1.0)
-    assert world.videos[slow.id].stage == "running"
-    await world.advance(70.0)
-    assert world.videos[slow.id].error_code == "upstream_failed"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(tmp_path / "reelgate.db")
-    yield store
-    await store.close()
-
-
-async def test_out_of_time_only_when_asked_again(store: Store) -> None:
-    """Past `poll_timeout` a video that its upstream says is done is done, one that it says goes on fails, and one that
-    it says nothing of fails only when it keeps saying nothing."""
-    world = World(store)
-    misses: dict[str, int] = {}
-
-    async def answers(job: UpstreamJob) -> object:
-        if job.id in done:
-            return UpstreamJob(id=job.id, status="completed")
-        if misses.get(job.id, 0) > 0:
-            misses[job.id] -= 1
-            raise UpstreamError("HTML")
-        return UpstreamJob(id=job.id, status="completed" if job.id in misses else "in_progress")
-
-    world.channel("a", answers, poll_every=1.0, poll_timeout=100.0)
-    done = {world.running("a", after=1.0, age=5000.0).id}
-    pending = world.running("a", after=1.0, age=5000.0).id
-    young = world.running("a", after=1.0, age=50.0).id
-    flickers, silent = (world.running("a", after=1.0, age=5000.0).id for _ in range(2))
-    misses.update({flickers: 4, silent: 1000})
-    await world.noted()
-    await world.advance(40.0)
-    assert world.videos[done.pop()].status == world.videos[flickers].status == "completed"
-    assert world.videos[pending].error_code == world.videos[silent].error_code == "poll_timeout"
-    assert len(world.polls[pending]) == 1
-    assert world.videos[young].stage == "running"
-    await world.advance(20.0)
-    assert world.videos[young].error_code == "poll_timeout"
-    await world.stop()
-
-
-async def test_the_time_without_its_channel_does_not_count(store: Store) -> None:
-    """A channel leaves the file, the process restarts twice, the channel returns: its videos have the time left that
-    they had, one that began meanwhile all of its own, and none is asked for in between."""
-    world = World(store)
-    live = world.channel("a", goes_on, poll_every=1.0, poll_timeout=100.0)
-    old = world.running("a", after=1.0)
-    await world.noted()
-    await world.advance(60.0)
-    asked = len(world.polls[old.id])
-    del world.lives["a"]
-    await world.advance(2.0)
-    await world.noted()
-    await world.advance(1000.0)
-    await world.stop()
-    for _ in range(2):
-        before, world = world, World(store, time=world.time + 500.0)
-        world.videos = before.videos
-        world.poller.add(world.videos[old.id], after=1.0)
-        await world.noted()
-        await world.advance(300.0)
-        assert world.polls[old.id] == []
-    young = world.running("a", after=1.0)
-    await world.advance(90.0)
-    world.channel("a", goes_on, poll_every=1.0, poll_timeout=100.0)
-    await world.advance(2.0)
-    await world.noted()
-    await world.advance(30.0)
-    assert asked > 5
-    assert world.polls[old.id]
-    assert [world.videos[video.id].stage for video in (old, young)] == ["running", "running"]
-    assert max(late for _, _, late in world.told) <= 2.0
-    await world.advance(15.0)
-    assert world.videos[old.id].error_code == "poll_timeout"
-    assert world.videos[young.id].stage == "running"
-    await world.advance(60.0)
-    assert world.videos[young.id].error_code == "poll_timeout"
-    assert live.entry.poll_timeout == 100.0
-    await world.stop()
-
-
-async def test_an_absence_that_ended_while_nothing_ran(store: Store) -> None:
-    """A channel that is back at the start is away no longer from then on, also where nothing had noted its return."""
-    assert await absences.note(store, "a", absent=True, now=100.0) == [(100.0, None)]
-    world = World(store)
-    world.channel("a", goes_on)
-    world.running("a")
-    await world.noted()
-    stored = await absences.note(store, "a", absent=False, now=world.clock() + 99)
-    assert stored == [(100.0, world.clock())]
-    await world.stop()
-
-
-async def test_noting_twice_changes_nothing(store: Store) -> None:
-    """Two processes, or one that is not sure, may both note: the first word holds; channels do not mix; a clock that
-    stepped back ends no absence before it began."""
-    assert await absences.note(store, "a", absent=False, now=1.0) == []
-    assert await absences.note(store, "a", absent=True, now=2.0) == [(2.0, None)]
-    assert await absences.note(store, "a", absent=True, now=9.0) == [(2.0, None)]
-    assert await absences.note(store, "b", absent=False, now=9.0) == []
-    assert await absences.note(store, "a", absent=False, now=1.0) == [(2.0, 2.0)]
-    assert await absences.note(store, "a", absent=False, now=9.0) == [(2.0, 2.0)]
-    assert await absences.note(store, "a", absent=True, now=20.0) == [(2.0, 2.0), (20.0, None)]
-    for number in range(3 * absences.MOST):
-        await absences.note(store, "a", absent=bool(number % 2), now=30.0 + number)
-    kept = await absences.note(store, "a", absent=True, now=1000.0)
-    assert len(kept) == absences.MOST
-    assert kept[-1] == (30.0 + 3 * absences.MOST - 1, None)
-    late = 30.0 + absences.KEPT * 2
-    await absences.note(store, "a", absent=False, now=400.0)
-    assert await absences.note(store, "a", absent=True, now=late) == [(late, None)]
-
-
-@given(st.lists(st.integers(0, 100), max_size=8, unique=True).map(sorted), st.integers(0, 100), st.integers(0, 100))
-def test_the_part_of_the_time_that_a_channel_was_away(edges: list[int], since: int, length: int) -> None:
-    """It is counted second by second."""
-    # One edge more or less: the last span is open or not.
-    starts = list(map(float, edges))
-    ends = [*starts, None][1:]
-    spans: list[absences.Span] = [*zip(starts, ends, strict=True)][::2]
-    now = since + length
-    seconds = [
-        second
-        for second in range(since, now)
-        if any(start <= second and (end is None or second < end) for start, end in spans)
-    ]
-    assert absences.within(spans, since, now) == len(seconds)

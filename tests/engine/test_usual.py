@@ -30,11 +30,13 @@ def test_only_so_many_are_remembered() -> None:
     """Those that completed last: names that clients make up take no memory."""
     known = Usual()
     known.note("a", "m", 1.0)
-    for number in range(3 * usual.MOST_MODELS):
+    for number in range(2 * usual.MOST_MODELS):
+        if number == usual.MOST_MODELS // 2:
+            known.note("a", "m", 3.0)
         known.note("a", f"made up {number}", 1.0)
-        known.note("a", "m", 1.0)
+        wanted = 1.0 if number < usual.MOST_MODELS // 2 else 2.0 if number < usual.MOST_MODELS * 1.5 - 1 else None
+        assert known.of("a", "m") == wanted
     assert len(known._seconds) == len(known._median) == usual.MOST_MODELS
-    assert known.of("a", "m") == 1.0
     assert known.of("a", "made up 0") is None
 
 
