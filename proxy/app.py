@@ -18,7 +18,7 @@ from proxy.accounts.keys import Authenticator, ensure_admin
 from proxy.accounts.secret import load_secret
 from proxy.api import API, READY, Api, install
 from proxy.channels import Channels, plan
-from proxy.config import Config
+from proxy.config import Config, Server
 from proxy.engine import Core, Engine
 from proxy.engine.leases import Leases
 from proxy.loader import load
@@ -48,6 +48,7 @@ class Wiring:
     """The parts of a running application that a reload or a stop needs."""
 
     config: Config
+    started: Server
     data: Path
     plugin_folders: tuple[Path, ...]
     state: State = field(default_factory=State)
@@ -78,7 +79,7 @@ def create_app(
     without it and without a stored one, one is made. `secret` signs links; without it, the data folder's.
     """
     app = web.Application(client_max_size=config.server.max_body)
-    wiring = Wiring(config=config, data=data, plugin_folders=tuple(plugin_folders))
+    wiring = Wiring(config=config, started=config.server, data=data, plugin_folders=tuple(plugin_folders))
     app[WIRING] = wiring
     app[READY] = wiring.state
     api = wiring.api = Api(
@@ -169,7 +170,7 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     Raises a `StartupError`, and changes nothing, where the file cannot be used.
     """
     wiring, api = app[WIRING], app[API]
-    before = wiring.config.server
+    started = wiring.started
     await _apply(wiring, config)
     api.settings = config.server
     api.public_url = config.server.public_url
@@ -177,4 +178,4 @@ async def reload(app: web.Application, config: Config) -> list[str]:
         wiring.engine.reconfigured(config.server)
     if wiring.sender is not None:
         wiring.sender.allowance = Allowance(None, config.server.webhook_hosts)
-    return [key for key in NEEDS_RESTART if getattr(before, key) != getattr(config.server, key)]
+    return [key for key in NEEDS_RESTART if getattr(started, key) != getattr(config.server, key)]

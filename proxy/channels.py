@@ -92,7 +92,7 @@ def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = ())
     wanted = {entry.type for entry in draft.config.channels}
     registry = loader.survey([*folders, *map(Path, draft.config.server.plugins)], wanted)
     plans, further = examine(draft.config, registry)
-    mistakes = [str(mistake) for mistake in sorted({*draft.mistakes, *further}, key=lambda mistake: mistake.line)]
+    mistakes = [str(mistake) for mistake in sorted({*draft.mistakes, *further})]
     # An entry of a broken type has the plugin's fault in its own line already.
     told = {entry.type for entry in draft.config.channels if entry.type not in registry.channels}
     mistakes += list({str(error): None for word, error in registry.refused.items() if word not in told})

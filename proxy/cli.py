@@ -224,6 +224,8 @@ def revoke_key(name: str) -> None:
         click.echo(f"Key {key.name} ({key.id}) was revoked before, at {moment(key.revoked_at)}.", err=True)
     else:
         click.echo(f"Key {key.name} ({key.id}) is revoked.", err=True)
+    if key.admin:
+        click.echo("A key in a server's REELGATE_ADMIN_KEY stays good as long as the server has it.", err=True)
 
 
 def _store() -> Path:

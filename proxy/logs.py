@@ -32,7 +32,10 @@ class ContextFilter(logging.Filter):
     """A filter for log handlers: gives each record the attributes `request_id` and `video_id`, None where unknown."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id, record.video_id = _about.get()
+        request_id, video_id = _about.get()
+        record.request_id = request_id
+        # A line about one of many videos names it itself, with `extra`.
+        record.video_id = getattr(record, "video_id", None) or video_id
         return True
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from pathlib import Path
 
 EVERY = 1.0
 """Seconds between two looks at the file."""
+
+AWAY = 5
+"""Looks that find no file until the log says so: an editor may put it away for a moment."""
+
+log = logging.getLogger("reelgate")
 
 Identity = tuple[int, ...]
 
@@ -33,6 +39,7 @@ class Watch:
     async def change(self) -> None:
         """Return when the file is no longer as it was known, or `ask` was called; it is known then as it is now."""
         before = self._known
+        looks = 0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every):
@@ -43,6 +50,9 @@ class Watch:
                 self._known = now
                 return
             before = now
+            looks = looks + 1 if now is None else 0
+            if looks == AWAY:
+                log.error("%s is not there any more: nothing changes until it is back", self._file)
 
 
 def _identity(file: Path) -> Identity | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Final
 
@@ -10,6 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from multidict import istr
 
+from proxy.accounts.keys import PREFIX as KEY_PREFIX
 from proxy.api import refusals
 from proxy.api.access import Access
 from proxy.api.context import API, Trace, trace
@@ -23,6 +25,7 @@ CLIENT_GONE: Final = 499
 """The status in the access log of a request whose client left before its answer."""
 
 
+_KEY: Final = re.compile(rf"{KEY_PREFIX}[\w.%-]+")
 _REQUEST_ID: Final = istr("x-request-id")
 _NOSNIFF: Final = istr("X-Content-Type-Options")
 
@@ -39,7 +42,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = response.status
     except ApiError as error:
         if error.status >= 500:
-            log.warning("%s: %s %s: %s", told.request_id, request.method, request.rel_url.raw_path[:200], error.message)
+            log.warning("%s: %s %s: %s", told.request_id, request.method, logged_path(request), error.message)
         response = await refuse(request, refusals.answer(request, error))
         status = response.status
     except web.HTTPException as error:
@@ -52,7 +55,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
             log.debug("%s: the client left", told.request_id, exc_info=error)
             response = web.Response(status=CLIENT_GONE, reason="Client Closed Request")
         else:
-            log.exception("%s: %s %s failed", told.request_id, request.method, request.rel_url.raw_path)
+            log.exception("%s: %s %s failed", told.request_id, request.method, logged_path(request))
             response = await refuse(request, refusals.answer(request, refusals.unexpected(request)))
             status = response.status
     finally:
@@ -91,7 +94,7 @@ def write_line(request: web.Request, told: Trace, status: int, started: float) -
         Access(
             time.time(),
             request.method,
-            request.rel_url.raw_path[:200],
+            logged_path(request),
             status,
             seconds * 1000,
             told.request_id,
@@ -99,6 +102,12 @@ def write_line(request: web.Request, told: Trace, status: int, started: float) -
             told.key_id,
         )
     )
+
+
+def logged_path(request: web.Request) -> str:
+    """The path as a log may have it: somebody may have put a key into it by mistake."""
+    path = request.rel_url.raw_path[:200]
+    return _KEY.sub(KEY_PREFIX + "...", path) if KEY_PREFIX in path else path
 
 
 def _is_gone(request: web.Request) -> bool:

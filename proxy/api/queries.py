@@ -13,6 +13,7 @@ from proxy.api.refusals import video_not_found
 from proxy.api.values import shown
 from proxy.errors import InvalidRequest
 from proxy.ids import ID_PATTERN
+from proxy.logs import log_context
 from proxy.models import VARIANTS, Variant
 
 MAX_LIMIT: Final = 100
@@ -31,6 +32,7 @@ def video_id(request: web.Request) -> str:
     if ID_FORM.fullmatch(found) is None:
         raise video_not_found(found)
     request[TRACE].video_id = found
+    log_context(video_id=found)
     return found
 
 

@@ -34,7 +34,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_timeout: Seconds = 3600.0
     max_queued: Count = 10_000
     max_queued_per_key: Count | None = None
-    """None: half of `max_queued`, but not under 100."""
+    """None: half of `max_queued`, but not under 20."""
     lease: Annotated[float, msgspec.Meta(ge=0.5)] = 10.0
     """Seconds after which another process on the same store takes over from one that gives no sign of life."""
     webhook_hosts: tuple[str, ...] = ()

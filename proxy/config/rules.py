@@ -200,7 +200,11 @@ def breaker(conversion: Conversion, node: Node, path: str, line: int) -> Any:
         return None
     if isinstance(node, Table):
         return conversion.struct(node, Breaker, path, line)
-    return conversion.wrong(line, path, f"must look like {{failures: 5, pause: 30}}, not {shown(node)}")
+    return conversion.wrong(
+        line,
+        path,
+        f"must look like {{failures: 5, error_rate: 0.5, pause: 30}}, or be null for none, not {shown(node)}",
+    )
 
 
 def hosts(conversion: Conversion, node: Node, path: str, line: int) -> Any:

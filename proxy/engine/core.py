@@ -170,6 +170,8 @@ class Core:
         trial = self._trials.pop((live.name, video_id), None)
         if trial is None:
             return
+        breaker = self.breakers.of(live.name)
+        before = breaker.openings
         clear = Throttled | AccountRefused | UpstreamGone | NotSent
         if error is None:
             trial.succeeded()
@@ -178,6 +180,10 @@ class Core:
             trial.abandoned()
         else:
             trial.failed(error.message)
+        if breaker.openings > before:
+            log.warning("channel %s is left alone for %.0f s: %s", live.name, breaker.open_for(), breaker.why)
+        elif breaker.openings < before:
+            log.info("channel %s works again", live.name)
         if trial.probe:
             # Whatever came of it, the next one may have a chance now.
             self.freed.set()

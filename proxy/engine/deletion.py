@@ -70,7 +70,8 @@ class Deleter:
             if now is not None and now.stage != "running":
                 # It ended while its upstream was asked: there is nothing left to cancel.
                 return
-            error.message = self._core.clean(error.message, video)
+            if not isinstance(error, VideoNotDeletable):
+                error.message = self._core.clean(error.message, video)
             if force:
                 log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
                 return
@@ -83,7 +84,10 @@ class Deleter:
 
     async def _delete_upstream(self, video: Video) -> None:
         live = self._core.channels.get(video.channel)
-        if live is None or video.job is None or not live.channel.can("delete"):
+        if live is None:
+            log.info("video %s is deleted here only: its channel %s is not in the file", video.id, video.channel)
+            return
+        if video.job is None or not live.channel.can("delete"):
             return
         try:
             await self._call(live, live.channel.delete(video.job), "delete")

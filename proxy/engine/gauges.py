@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.engine.core import Core
+from proxy.engine.core import Core, log
 from proxy.engine.waiting import WaitingQueue
 from proxy.records import Video
 
@@ -24,6 +24,15 @@ def follow(core: Core, queue: WaitingQueue) -> None:
         if after.stage == "ended" and before.stage != "ended":
             seconds = core.clock() - after.created_at
             metrics.ended(after.channel, after.model, after.status, after.error_code, seconds)
+            word = after.status if after.error_code is None else f"{after.status} ({after.error_code})"
+            log.info(
+                "video %s %s on channel %s after %.0f s",
+                after.id,
+                word,
+                after.channel,
+                seconds,
+                extra={"video_id": after.id},
+            )
 
     metrics.follow("running", lambda: {(live.name,): float(len(core.places[live.name])) for live in core.channels})
     metrics.follow("queue_length", queue.lengths)

@@ -18,7 +18,7 @@ from proxy.records import Ask, Attempt, Idempotent, Key, Order, StoredInput, Upl
 from proxy.store import ChannelFull
 from proxy.store.room import Bounds
 
-LEAST_PER_KEY = 100
+LEAST_PER_KEY = 20
 """Places in the queue that one key has in any case, where the operator does not say."""
 
 
@@ -155,7 +155,7 @@ class OrderDesk:
 
 
 def bounds(server: Server) -> Bounds:
-    """How many videos may wait. One key gets half of the queue at most, so that there is room for the others."""
+    """How many videos may wait. One key gets half of a queue that is not very short, so that there is room for others."""
     return Bounds(server.max_queued, server.max_queued_per_key or max(server.max_queued // 2, LEAST_PER_KEY))
 
 

@@ -24,6 +24,7 @@ from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
 from proxy.engine.usual import Usual
 from proxy.errors import ApiError, Throttled, UpstreamError, UpstreamGone, UpstreamTimeout
+from proxy.logs import log_context
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Video
 from proxy.store import LeaseLost, StoreBusy
@@ -217,6 +218,7 @@ class Poller:
         task = asyncio.current_task()
         assert task is not None
         outcome: Outcome = "missed"
+        log_context(video_id=clock.video_id)
         try:
             try:
                 job = await _fetch(live, clock.job)

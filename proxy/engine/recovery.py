@@ -74,10 +74,10 @@ class Recovery:
                 if found is not None:
                     await self._found(video, found)
                     return
-                if left <= 0:
-                    await self._give_up(video)
-                    return
-            await asyncio.sleep(min(wait, left) if left > 0 else wait)
+            if left <= 0:
+                await self._give_up(video)
+                return
+            await asyncio.sleep(min(wait, left))
             wait = min(wait * 2, MOST_WAIT)
 
     async def _known_already(self, video: Video) -> bool:

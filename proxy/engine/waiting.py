@@ -144,7 +144,12 @@ class WaitingQueue:
             video = self._waiting[oldest]
             if now - video.created_at < self._core.server.queue_timeout:
                 return
-            log.warning("video %s waited too long for a channel that serves %s", video.id, video.model)
+            log.warning(
+                "video %s waited too long for a channel that serves %s",
+                video.id,
+                video.model,
+                extra={"video_id": video.id},
+            )
             await self._fail(
                 video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
             )
