@@ -27,6 +27,9 @@ from proxy.upstream.redact import Redactor
 
 log = logging.getLogger("reelgate.channels")
 
+CLOSE_WITHIN: Final = 10.0
+"""Seconds that a channel has to close: one that hangs must not hold up a reload or a stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -312,6 +315,7 @@ class Channels:
 async def _close(channels: Iterable[LiveChannel]) -> None:
     for live in list(channels):
         try:
-            await live.channel.close()
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await live.channel.close()
         except Exception:
             log.exception("channel %s did not close cleanly", live.name)

@@ -205,10 +205,13 @@ def list_keys() -> None:
     """List the keys, never their secrets."""
     found: list[Key] = asyncio.run(_with_store(_store(), lambda store: store.keys(), create=False))
     rows = [
-        (key.id, key.name, key.tenant, moment(key.created_at), moment(key.last_used_at), moment(key.revoked_at))
+        (
+            *(key.id, key.name, key.tenant, _tick(key.admin or key.chooses_channel)),
+            *(moment(key.created_at), moment(key.last_used_at), moment(key.revoked_at)),
+        )
         for key in found
     ]
-    print_table(("ID", "NAME", "TENANT", "CREATED", "LAST USED", "REVOKED"), rows)
+    print_table(("ID", "NAME", "TENANT", "CHOOSES CHANNEL", "CREATED", "LAST USED", "REVOKED"), rows)
 
 
 @keys.command("revoke")

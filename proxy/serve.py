@@ -129,6 +129,9 @@ def _signals(wiring: Wiring, watch: Watch, stopping: asyncio.Event) -> Iterator[
             # Everything that matters is durable already.
             os._exit(128 + signal.SIGTERM)
         wiring.state.ready = False
+        if wiring.engine is not None:
+            # Not only when the stop begins: what comes after /readyz has said so is for another process.
+            wiring.engine.refuse()
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

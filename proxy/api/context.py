@@ -38,8 +38,8 @@ class Engine(Protocol):
     ) -> tuple[Video, bytes | None]:
         """Accept `ask`; the bytes are the first answer of the same Idempotency-Key, to be sent again as they are."""
 
-    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> None:
-        """Keep the answer about to be given for replays of its Idempotency-Key."""
+    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> bytes:
+        """Keep the answer about to be given for replays of its Idempotency-Key; answers the one to give."""
 
     def delivered(self, video: Video) -> None:
         """The answer to a POST seems to have reached its client."""

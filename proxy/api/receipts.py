@@ -23,6 +23,8 @@ from aiohttp import web
 VIEW: Final = 1.0
 """Seconds after which a connection that was not broken is taken for one that delivered."""
 
+MOST: Final = 256
+"""Connections that are kept in view at the same time."""
 _CLOSED: Final = 7
 """TCP_CLOSE in the first byte of Linux's `struct tcp_info` (tcp(7)): the other side has reset the connection."""
 
@@ -48,8 +50,15 @@ class Receipts:
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or sys.platform != "linux":
             delivered()
             return
-        # A descriptor of our own, since the connection may be closed before we look.
-        kept = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        if len(self._seen) >= MOST:
+            # The oldest are decided a little earlier.
+            self._judge(next(iter(self._seen)))
+        try:
+            # A descriptor of our own, since the connection may be closed before we look.
+            kept = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        except OSError:
+            # None is left; the answer itself is on its way, and that is what counts.
+            return
         timer = asyncio.get_running_loop().call_later(VIEW, self._judge, kept.fileno())
         self._seen[kept.fileno()] = _Seen(kept, timer, delivered)
 

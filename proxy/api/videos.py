@@ -83,7 +83,7 @@ async def order(
     if body is None:
         body = render.encode(render.video_object(api, request, video))
         if idempotency_key is not None:
-            await api.engine.answered(video, body, idempotency_key, key)
+            body = await api.engine.answered(video, body, idempotency_key, key)
     response = render.response(body, render.poll_headers(api, video))
     if video.order.adjusted is not None:
         response.headers[render.ADJUSTED] = video.order.adjusted

@@ -17,6 +17,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT: Final = 120.0
 """Seconds without a byte after which the server is given up."""
 _MAKE_ONE: Final = "(`reelgate keys create NAME` on that server makes one)"
+_ADMIN: Final = "the admin key (the server's REELGATE_ADMIN_KEY, or the one that its first start printed)"
 
 
 class Unanswered(ReelgateError):
@@ -33,15 +34,16 @@ class Refused(ReelgateError):
 
 
 class Remote:
-    """The server at `url`, which may end in `/v1`, asked with an API key."""
+    """The server at `url`, which may end in `/v1`, asked with an API key; `admin`: for what needs the admin key."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, *, admin: bool = False) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self._key = key
+        self._admin = admin
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Remote:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, admin: bool = False) -> Remote:
         """The server that `REELGATE_URL` and `REELGATE_API_KEY` name. Raises `Unanswered` where they cannot be used."""
         url = environ.get("REELGATE_URL", "").strip() or DEFAULT_URL
         key = environ.get("REELGATE_API_KEY", "").strip()
@@ -53,10 +55,11 @@ class Remote:
         if not usable:
             raise Unanswered(f"REELGATE_URL is {url!r}: it must be an address such as {DEFAULT_URL}")
         if not key:
-            raise Unanswered(f"REELGATE_API_KEY is not set: put an API key of {url} into it {_MAKE_ONE}")
+            wanted = f"{_ADMIN} of {url} into it" if admin else f"an API key of {url} into it {_MAKE_ONE}"
+            raise Unanswered(f"REELGATE_API_KEY is not set: put {wanted}")
         if not (key.isascii() and key.isprintable()):
             raise Unanswered("REELGATE_API_KEY has characters that no API key has: copy the key again")
-        return cls(url, key)
+        return cls(url, key, admin=admin)
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """The JSON of a GET; parameters that are None are left out. Raises `Unanswered` and `Refused`."""
@@ -98,9 +101,14 @@ class Remote:
                 f"what answers at {self.url} (HTTP {status}) is no Reelgate: say where it is in REELGATE_URL"
             ) from None
         if status == 401:
-            message = f"{self.url} refuses the API key: {message}. Put one of its own into REELGATE_API_KEY {_MAKE_ONE}"
+            wanted = (
+                f"{_ADMIN} into REELGATE_API_KEY"
+                if self._admin
+                else f"one of its own into REELGATE_API_KEY {_MAKE_ONE}"
+            )
+            message = f"{self.url} refuses the API key: {message}. Put {wanted}"
         elif status == 403:
-            message += " Put the admin key into REELGATE_API_KEY: the first start printed it, or was given it."
+            message += f" Put {_ADMIN} into REELGATE_API_KEY."
         raise Refused(status, code, message)
 
 

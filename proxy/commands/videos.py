@@ -10,14 +10,16 @@ from urllib.parse import quote
 
 import click
 
-from proxy.commands.terminal import Group, moment, placed, print_table, table
+from proxy.commands.terminal import Failed, Group, moment, placed, print_table, table
 
 if TYPE_CHECKING:
     from proxy.commands.remote import Remote
 
 HTTP_FORBIDDEN: Final = 403
 PAGE: Final = 100
-PROMPT_WIDTH: Final = 48
+LIST_WIDTH: Final = 48
+EVIDENCE_WIDTH: Final = 60
+"""Characters of a prompt in a list of videos, and in the inbox."""
 ANSWERS: Final = (
     "Settle each with `reelgate videos resolve VIDEO` and one of: --attach UPSTREAM_ID (the upstream has it under this "
     "id), --not-created (it certainly has not), --give-up."
@@ -45,7 +47,7 @@ def list_videos(limit: int, as_json: bool) -> None:
     rows = [
         (
             *(_plain(video["id"]), _plain(video["status"]), f"{video['progress']}%", _plain(video["model"])),
-            *(_ordered(video), moment(video["created_at"]), _cut(video["prompt"])),
+            *(_ordered(video), moment(video["created_at"]), _cut(video["prompt"], LIST_WIDTH)),
         )
         for video in page["data"]
     ]
@@ -89,7 +91,7 @@ def get_video(video_id: str, as_json: bool) -> None:
 @AS_JSON
 def unknown(as_json: bool) -> None:
     """List the submissions whose outcome is unknown, with the evidence of each (admin)."""
-    doubts = list(_unknown(_remote()))
+    doubts = list(_unknown(_remote(admin=True)))
     if as_json:
         _print_json(doubts)
         return
@@ -120,6 +122,8 @@ def resolve(
     video_id: str, upstream_id: str | None, not_created: bool, give_up: bool, note: str | None, force: bool
 ) -> None:
     """Settle an unknown outcome by one of three answers (admin); prints the id of the video that goes on or ended."""
+    from proxy.commands.remote import Refused
+
     if (upstream_id is not None) + not_created + give_up != 1:
         raise click.UsageError("give one answer: --attach UPSTREAM_ID, --not-created or --give-up")
     if force and upstream_id is None:
@@ -129,12 +133,15 @@ def resolve(
         body = {"answer": "attach", "upstream_id": upstream_id, "force": force}
     if note:
         body["note"] = note
-    answer = _remote().post(f"/admin/api/videos/{_path(video_id)}/resolve", body)
+    try:
+        answer = _remote(admin=True).post(f"/admin/api/videos/{_path(video_id)}/resolve", body)
+    except Refused as error:
+        raise Failed(str(error).replace('"force": true', "--force")) from error
     video, delivered_as = answer["video"], answer["delivered_as"]
     if delivered_as is None:
         click.echo(f"Settled. The video is {_status(video)}", err=True)
     elif delivered_as == video["id"]:
-        click.echo("Settled. The video goes on from the upstream's job.", err=True)
+        click.echo(f"Settled. The video goes on from the upstream's job: {_status(video)}", err=True)
     else:
         click.echo("Settled. The video stays as it is; its job is delivered as a new one, linked to it:", err=True)
     click.echo(_plain(delivered_as or video["id"]))
@@ -143,10 +150,10 @@ def resolve(
 # ---------------------------------------------------------------- asking
 
 
-def _remote() -> Remote:
+def _remote(*, admin: bool = False) -> Remote:
     from proxy.commands.remote import Remote
 
-    return Remote.from_environment()
+    return Remote.from_environment(admin=admin)
 
 
 def _unknown(remote: Remote) -> Iterator[dict[str, Any]]:
@@ -194,6 +201,7 @@ def _what(doubt: dict[str, Any], now: float) -> str:
 
 def _evidence(doubt: dict[str, Any]) -> Iterator[str]:
     yield f"for {_owner(doubt)}"
+    yield f"prompt: {_cut(doubt['video']['prompt'], EVIDENCE_WIDTH)}"
     for attempt in doubt["attempts"]:
         yield from _attempt(attempt)
     channel = _plain(doubt["channel"])
@@ -246,8 +254,14 @@ def _facts(video: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _operators_facts(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "FOR", _owner(story)
-    yield "CHANNEL", f"{_plain(story['channel'])}, as {_plain(story['upstream_model'])}"
+    if story["channel"] is not None:
+        yield "CHANNEL", f"{_plain(story['channel'])}, as {_plain(story['upstream_model'])}"
     yield "STAGE", _plain(story["stage"])
+    waits_for = story.get("waits_for")
+    if waits_for == {}:
+        yield "WAITS", "no channel that is enabled serves its model"
+    for name, reason in (waits_for or {}).items():
+        yield "WAITS", f"{_plain(name)} {_plain(reason)}"
     if story["upstream_id"] is not None:
         yield "UPSTREAM ID", _plain(story["upstream_id"])
 
@@ -281,9 +295,9 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def _cut(text: str | None) -> str:
+def _cut(text: str | None, width: int) -> str:
     whole = _plain(text or "")
-    return whole if len(whole) <= PROMPT_WIDTH else whole[: PROMPT_WIDTH - 1] + "…"
+    return whole if len(whole) <= width else whole[: width - 1] + "…"
 
 
 def _plain(text: object) -> str:

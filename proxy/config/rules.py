@@ -26,7 +26,10 @@ _UNITS: Final = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmg", 1)
     for unit, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
-_HOST: Final = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+_HOST: Final = re.compile(
+    r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::([1-9][0-9]{0,4}))?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
+)
+_LARGEST_PORT: Final = 65535
 
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -212,11 +215,20 @@ def hosts(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     values = conversion.value(node, tuple[str, ...], path, line)
     if values is BAD or not isinstance(node, Listing):
         return values
-    bad = [i for i, host in enumerate(values) if not _HOST.fullmatch(host)]
+    bad = [i for i, item in enumerate(node.items) if not _is_host(item, values[i])]
     for i in bad:
-        rule = "must be a name or an address with an optional port, such as cdn.internal:8443"
+        rule = "must be a name or an address with an optional port (1 to 65535), such as cdn.internal:8443"
         conversion.wrong(node.items[i].line, f"{path}[{i}]", f"{rule}, not {shown(node.items[i])}")
     return BAD if bad else values
+
+
+def _is_host(item: Node, text: str) -> bool:
+    number = isinstance(item, Scalar) and type(item.value) in (int, float)
+    # Nobody means a host by 8443 or 10.5; an address such as 1:2:3:4:5:6:7:8 is a number to YAML too.
+    if number and text.count(":") < 2:
+        return False
+    match = _HOST.fullmatch(text)
+    return match is not None and int(match[1] or 1) <= _LARGEST_PORT
 
 
 def is_address(text: str) -> bool:

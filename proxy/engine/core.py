@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,9 +50,10 @@ Heard = Callable[[Video, Video], None]
 class Core:
     """The engine's rooms and its live facts.
 
-    `places` counts the videos that each channel's upstream may be working on; `throttled` says until when (unix
-    seconds) a channel takes no new submissions, `full` until when other processes have its places. `freed` is set
-    whenever a waiting video may have got a chance.
+    `places` counts the videos that each channel's upstream may be working on; `throttled` says until when a
+    channel takes no new submissions, `full` until when other processes have its places (both in seconds of
+    `time.monotonic`: a clock that is set back must not lengthen them). `freed` is set whenever a waiting video may have
+    got a chance.
     """
 
     store: Store
@@ -101,14 +103,20 @@ class Core:
         writes more in the same transaction.
         """
         while True:
-            video = await self.newest(video_id)
-            if video is None:
-                raise IllegalMove(f"video {video_id} is not in the store")
-            if not (anyones or self.leases.holds(video)):
-                raise IllegalMove(f"video {video_id} is held by another process")
             try:
+                video = await self.newest(video_id)
+                if video is None:
+                    raise IllegalMove(f"video {video_id} is not in the store")
+                if not (anyones or self.leases.holds(video)):
+                    raise IllegalMove(f"video {video_id} is held by another process")
+                try:
+                    after = step(video)
+                except IllegalMove:
+                    # Another process may have ended it: its place here is free.
+                    self.track(video)
+                    raise
                 saved = await self.store.change(
-                    step(video),
+                    after,
                     before=video,
                     attempt=attempt,
                     forget_idempotency=forget_idempotency,
@@ -151,7 +159,7 @@ class Core:
 
     def track(self, video: Video) -> None:
         """Keep `places` in step with where the video is now."""
-        if video.stage in AT_UPSTREAM:
+        if video.stage in AT_UPSTREAM and self.leases.holds(video):
             self.places[video.channel].add(video.id)
         else:
             self.release(video.channel, video.id)
@@ -201,9 +209,17 @@ class Core:
             self.places[channel].discard(video_id)
             self.freed.set()
 
+    def throttle(self, channel: str, seconds: float) -> None:
+        """The channel's upstream wants no new submissions for so long."""
+        self.throttled[channel] = time.monotonic() + seconds
+
+    def throttled_for(self, channel: str) -> float:
+        """Seconds for which the channel takes no new submissions, because its upstream said so."""
+        return max(self.throttled.get(channel, 0.0) - time.monotonic(), 0.0)
+
     def filled(self, channel: str, video_id: str) -> None:
         """Another process took the channel's last place, before this one could: look again in a moment."""
-        self.full[channel] = self.clock() + FULL_WAIT
+        self.full[channel] = time.monotonic() + FULL_WAIT
         self.release(channel, video_id)
 
     def has_room(self, live: LiveChannel) -> bool:
@@ -212,13 +228,12 @@ class Core:
 
     def why_not(self, live: LiveChannel) -> str | None:
         """Why no submission to this channel may start now, in words for the operator; None where one may."""
-        now = self.clock()
-        wait = self.throttled.get(live.name, 0.0) - now
+        wait = self.throttled_for(live.name)
         if wait > 0:
             return f"throttled by its upstream for {wait:.0f} s more"
         if live.entry.breaker is not None and not (breaker := self.breakers.of(live.name)).allows():
             return f"tripped ({breaker.why}), tried again in {breaker.open_for():.0f} s"
-        if self.full.get(live.name, 0.0) > now:
+        if self.full.get(live.name, 0.0) > time.monotonic():
             return "full: another process on this store has its last place"
         limit, taken = live.entry.max_running, len(self.places[live.name])
         if limit is not None and taken >= limit:
@@ -276,7 +291,12 @@ class Core:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def plugin_fault(live: LiveChannel, error: Exception, doing: str) -> UpstreamError:
-    """What a plugin's own mistake becomes: logged with its traceback for the operator, plain words for the client."""
-    log.error("the plugin of channel %s failed to %s a video", live.name, doing, exc_info=error)
+def plugin_fault(live: LiveChannel, error: Exception, doing: str, ids: Iterable[str] = ()) -> UpstreamError:
+    """What a plugin's own mistake becomes: logged for the operator, plain words for the client.
+
+    The log has where it happened, and its words without the upstream's `ids`: they may be in the text of anything.
+    """
+    words = live.channel.upstream.redactor.text(f"{type(error).__name__}: {error}", ids)
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("the plugin of channel %s failed to %s a video: %s\n%s", live.name, doing, words, frames.rstrip())
     return UpstreamError("The channel of this video could not carry out the request.")

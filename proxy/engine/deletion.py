@@ -64,7 +64,7 @@ class Deleter:
                     f"Video with id '{video.id}' is being made and its channel cannot cancel it. Wait until it ends, "
                     "or add ?force=true to forget it here although it is paid for."
                 )
-            await self._call(live, live.channel.cancel(video.job), "cancel")
+            await _call(live, live.channel.cancel(video.job), "cancel", video.job.id)
         except ApiError as error:
             now = await self._core.newest(video.id)
             if now is not None and now.stage != "running":
@@ -90,15 +90,17 @@ class Deleter:
         if video.job is None or not live.channel.can("delete"):
             return
         try:
-            await self._call(live, live.channel.delete(video.job), "delete")
+            await _call(live, live.channel.delete(video.job), "delete", video.job.id)
         except ApiError as error:
             # It is gone here; what the upstream keeps expires there.
-            log.warning("video %s was not deleted at channel %s: %s", video.id, live.name, error.message)
+            said = self._core.clean(error.message, video)
+            log.warning("video %s was not deleted at channel %s: %s", video.id, live.name, said)
 
-    async def _call(self, live: LiveChannel, work: Awaitable[None], doing: str) -> None:
-        try:
-            await work
-        except ApiError:
-            raise
-        except Exception as error:
-            raise plugin_fault(live, error, doing) from error
+
+async def _call(live: LiveChannel, work: Awaitable[None], doing: str, upstream_id: str) -> None:
+    try:
+        await work
+    except ApiError:
+        raise
+    except Exception as error:
+        raise plugin_fault(live, error, doing, (upstream_id,)) from error

@@ -151,9 +151,13 @@ class Engine:
                 log.warning("old Idempotency-Keys could not be removed: %s", error)
             await asyncio.sleep(HOUSEKEEPING)
 
+    def refuse(self) -> None:
+        """Take no new orders, and submit nothing that waits, from now on."""
+        self._core.closing = True
+
     async def stop(self, grace: float) -> None:
         """Take nothing new, let submissions on the wire have their answers, then stop all work."""
-        self._core.closing = True
+        self.refuse()
         self.watching.close()
         deadline = time.monotonic() + grace
         await self._core.finish_tasks("place ", grace)
@@ -183,9 +187,15 @@ class Engine:
         first = self._replays.first_answer(ask, key, idempotency_key, resent, place)
         return await asyncio.shield(self._core.carry(first, "place a video"))
 
-    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> None:
-        """Keep the answer about to be given, so that the same Idempotency-Key gets the same bytes again."""
-        await self._core.store.save_answer(key.id, idempotency_key, body)
+    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> bytes:
+        """Keep the answer about to be given, so that the same Idempotency-Key gets the same bytes again; answers what
+        is to be given, because another request with the key may have been faster."""
+        try:
+            return await self._core.store.save_answer(key.id, idempotency_key, body)
+        except StoreBusy as error:
+            # The video is made and paid for: a 503 would tell its client the contrary.
+            log.warning("the answer of video %s could not be kept for replays: %s", video.id, error)
+            return body
 
     def delivered(self, video: Video) -> None:
         """The answer to the POST that made `video` was written in full."""
@@ -255,7 +265,7 @@ class Engine:
         except ApiError:
             raise
         except Exception as error:
-            raise plugin_fault(live, error, "find the content of") from error
+            raise plugin_fault(live, error, "find the content of", (video.job.id,)) from error
 
     def redirects(self, video: Video) -> bool:
         """Whether clients are sent to the provider's own address of a video, where it needs no key."""

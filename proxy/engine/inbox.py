@@ -19,16 +19,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from proxy.channels import LiveChannel
 from proxy.engine import states
-from proxy.engine.core import Core, log, plugin_fault
-from proxy.engine.requests import own_cancellation
+from proxy.engine.core import Core, log
+from proxy.engine.requests import fetch
 from proxy.engine.states import IllegalMove
-from proxy.errors import ApiError, ChannelUnavailable, InvalidRequest, UpstreamGone, VideoNotFound
+from proxy.engine.submissions import clean_failure
+from proxy.errors import ApiError, ChannelUnavailable, InvalidRequest, Stopping, UpstreamGone, VideoNotFound
 from proxy.ids import created_at, new_id
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Attempt, AttemptState, Key, Settlement, Video
-from proxy.store import inbox
+from proxy.store import inbox, outbox
 from proxy.store.inbox import Dossier, DoubtGone, JobTaken, Settled
 
 CHECK_WITHIN = 20.0
@@ -83,7 +83,7 @@ class Inbox:
         """Settle the doubt about a video by the word of `key`, an operator's.
 
         The same answer again changes nothing; another one than was given before is an `InvalidRequest`, as is one for
-        a video that is not in doubt. `VideoNotFound`; to attach also `ChannelUnavailable`.
+        a video that is not in doubt. `VideoNotFound`; `Stopping`; to attach also `ChannelUnavailable`.
         """
         if answer.word == "attach":
             _check_upstream_id(answer.upstream_id)
@@ -91,19 +91,22 @@ class Inbox:
         return await asyncio.shield(self._core.carry(self._resolve(video_id, answer, key), f"resolve {video_id}"))
 
     async def _resolve(self, video_id: str, answer: Answer, key: Key) -> Resolution:
-        asked = False
+        job: UpstreamJob | None = None
         while True:
+            if self._core.closing:
+                raise Stopping("This server is stopping. Please try again.", retry_after=1)
             dossier = await self._core.store.read(partial(inbox.dossier, video_id=video_id))
             if dossier is None:
                 raise VideoNotFound(f"Video with id '{video_id}' not found.")
             attempt = _in_doubt(dossier)
             if attempt is None:
                 return await self._settled_before(dossier, answer)
-            if answer.word == "attach" and not asked:
-                await self._check_job(attempt, answer)
-                asked = True
+            if answer.word == "attach" and job is None:
+                job = await self._look(attempt, answer)
+                # That may have taken long.
+                continue
             try:
-                return await self._settle(dossier.video, attempt, answer, key)
+                return await self._settle(dossier.video, attempt, answer, key, job)
             except (DoubtGone, IllegalMove):
                 # A look-up, the end of the grace time or another operator was faster: decide by what is so now.
                 continue
@@ -114,12 +117,14 @@ class Inbox:
                     param="upstream_id",
                 ) from None
 
-    async def _settle(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
-        if answer.word == "attach":
+    async def _settle(
+        self, video: Video, attempt: Attempt, answer: Answer, key: Key, job: UpstreamJob | None
+    ) -> Resolution:
+        if job is not None:
             if video.stage == "unknown":
-                return await self._go_on(video, attempt, answer, key)
+                return await self._go_on(video, attempt, answer, key, job)
             if video.stage == "deleted" or video.status == "failed":
-                return await self._replace(video, attempt, answer, key)
+                return await self._replace(video, attempt, answer, key, job)
             raise InvalidRequest(
                 f"Video '{video.id}' is {video.status} by another submission, so that nobody waits for this job; "
                 "answer give_up."
@@ -154,40 +159,42 @@ class Inbox:
             video.id, lambda current: states.failed(current, error, now=now), anyones=True, also=write
         )
 
-    async def _go_on(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
-        """The pending video runs, from the job that was found."""
+    async def _go_on(self, video: Video, attempt: Attempt, answer: Answer, key: Key, job: UpstreamJob) -> Resolution:
+        """The pending video runs, from the job that was found, or ends as that has."""
         core = self._core
         now = core.clock()
-        job = _job(answer)
-        taken = replace(attempt, upstream_id=job.id)
+        taken = replace(attempt, upstream_id=answer.upstream_id)
         settle = self._writing(video, attempt, answer, key, "taken")
 
         def write(db: sqlite3.Connection) -> None:
             settle(db)
             inbox.attach(db, taken, None)
 
-        moved = await core.move(video.id, lambda current: states.taken(current, job, now=now), anyones=True, also=write)
+        def step(current: Video) -> Video:
+            return clean_failure(core, states.taken(replace(current, job=_known(attempt, answer)), job, now=now))
+
+        moved = await core.move(video.id, step, anyones=True, also=write)
         self._start(moved)
         return Resolution(moved, moved)
 
-    async def _replace(self, video: Video, attempt: Attempt, answer: Answer, key: Key) -> Resolution:
-        """The video has ended, which is final: a new one runs in its place."""
+    async def _replace(self, video: Video, attempt: Attempt, answer: Answer, key: Key, job: UpstreamJob) -> Resolution:
+        """The video has ended, which is final: a new one stands in its place, as far as its job is."""
         core = self._core
         now = core.clock()
         new_video_id, attempt_id = new_id("video"), new_id("att")
-        new = replace(
+        begun = replace(
             video,
             id=new_video_id,
             channel=attempt.channel,
-            stage="running",
-            status="in_progress",
+            stage="submitting",
+            status="queued",
             progress=0,
             created_at=created_at(new_video_id),
             completed_at=None,
             expires_at=None,
             error_code=None,
             error_message=None,
-            job=_job(answer),
+            job=_known(attempt, answer),
             attempt_id=attempt_id,
             changed_at=now,
             submit_after=0.0,
@@ -196,6 +203,7 @@ class Inbox:
             replaces_id=video.id,
             replaced_by_id=None,
         )
+        new = clean_failure(core, states.taken(begun, job, now=now))
         taken = Attempt(
             id=attempt_id,
             video_id=new.id,
@@ -212,17 +220,20 @@ class Inbox:
             # First: where the same answer was given at the same time, the other's video has the job already.
             settle(db)
             inbox.attach(db, taken, new)
+            outbox.note(db, begun, new)
 
         old = await core.move(
             video.id, lambda current: replace(current, replaced_by_id=new.id), anyones=True, also=write
         )
         core.track(new)
+        for heard in core.listeners:
+            heard(begun, new)
         self._start(new)
         return Resolution(old, new)
 
     def _start(self, video: Video) -> None:
         # What another process holds, that one polls: it sees the change in the store.
-        if self._core.leases.holds(video):
+        if video.stage == "running" and self._core.leases.holds(video):
             self._hand_over(video)
 
     def _writing(
@@ -275,42 +286,37 @@ class Inbox:
 
     # -- asking the upstream -------------------------------------------------------------------------------------------
 
-    async def _check_job(self, attempt: Attempt, answer: Answer) -> None:
-        """Refuse a job that the channel says at once it does not have, or that it gave another id."""
+    async def _look(self, attempt: Attempt, answer: Answer) -> UpstreamJob:
+        """The job as its channel says that it is, or as it is known where the channel cannot say now. Refuses one that
+        the channel says at once it does not have, or that it gave another id."""
         live = self._core.channels.get(attempt.channel)
         if live is None:
             raise ChannelUnavailable(
                 f"Channel '{attempt.channel}', which would deliver this job, is not configured: put it back into "
                 "channels.yaml first."
             )
+        known = _known(attempt, answer)
         if answer.force:
-            return
+            return known
         if attempt.job is not None and attempt.job.id != answer.upstream_id:
             raise InvalidRequest(
                 f"Channel '{live.name}' has answered that it took this job as '{attempt.job.id}': attach that one, or "
-                "say force to attach another.",
+                'another all the same with "force": true.',
                 param="upstream_id",
             )
-        if await self._is_gone(live, _job(answer)):
-            raise InvalidRequest(
-                f"Channel '{live.name}' says that it has no job with this id. Check it for typing mistakes, or say "
-                "force to attach it all the same.",
-                param="upstream_id",
-            )
-
-    async def _is_gone(self, live: LiveChannel, job: UpstreamJob) -> bool:
         try:
             async with asyncio.timeout(CHECK_WITHIN):
-                with own_cancellation():
-                    await live.channel.fetch(job)
+                return await fetch(live, known)
         except UpstreamGone:
-            return True
+            raise InvalidRequest(
+                f"Channel '{live.name}' says that it has no job with this id. Check it for typing mistakes, or attach "
+                'it all the same with "force": true.',
+                param="upstream_id",
+            ) from None
         except (ApiError, TimeoutError) as error:
             # Whatever keeps it from answering now, the polls will find out.
             log.info("a job to be attached could not be looked at on channel %s: %s", live.name, type(error).__name__)
-        except Exception as error:
-            plugin_fault(live, error, "look at")
-        return False
+            return known
 
 
 def _in_doubt(dossier: Dossier) -> Attempt | None:
@@ -336,6 +342,9 @@ def _check_upstream_id(upstream_id: str | None) -> None:
         )
 
 
-def _job(answer: Answer) -> UpstreamJob:
+def _known(attempt: Attempt, answer: Answer) -> UpstreamJob:
+    """The job to attach, as it is known without its channel."""
     assert answer.upstream_id is not None
-    return UpstreamJob(id=answer.upstream_id, status="in_progress")
+    if attempt.job is not None and attempt.job.id == answer.upstream_id:
+        return attempt.job
+    return UpstreamJob(id=answer.upstream_id, status="queued")

@@ -215,7 +215,7 @@ class Leases:
             self.changed_elsewhere()
 
     async def _take_over(self) -> None:
-        self._untold += await self._adopt(await self._dead())
+        await self._adopt(await self._dead())
         if self._untold:
             log.warning("another process has ended; its videos go on here")
             await self._look_around()
@@ -237,16 +237,14 @@ class Leases:
     def _alive(self, owners: set[str]) -> dict[str, bool | None]:
         return {owner: lives(self._store.path, owner) for owner in owners}
 
-    async def _adopt(self, dead: list[Worker]) -> list[int]:
-        adopted = []
+    async def _adopt(self, dead: list[Worker]) -> None:
         for worker in dead:
             mine = await self._store.write(partial(self._adopt_one, worker))
             if mine is not None:
                 self._hold(mine)
-                adopted.append(mine.id)
+                self._untold.append(mine.id)
         for owner in {worker.owner for worker in dead} - {""}:
             await asyncio.to_thread(remove_dead, self._store.path, owner)
-        return adopted
 
     def _adopt_one(self, dead: Worker, db: sqlite3.Connection) -> Worker | None:
         # Two that take each other for dead must not both lose.

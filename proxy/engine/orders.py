@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from msgspec import json
 
 from proxy.config import Server
@@ -12,7 +14,7 @@ from proxy.engine.requests import Placement, Submittable, build, current, first_
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
 from proxy.engine.waiting import WaitingQueue
-from proxy.errors import InvalidRequest
+from proxy.errors import ApiError, InvalidRequest
 from proxy.ids import created_at, new_id
 from proxy.records import Ask, Attempt, Idempotent, Key, Order, StoredInput, Upload, Video
 from proxy.store import ChannelFull
@@ -42,20 +44,41 @@ class OrderDesk:
             order = await self._order(ask, way, video_id)
             video = self._video(ask, key, way, video_id, order)
             if not self._queue.waits_like(video):
-                while (placement := self._reserve(way, video_id)) is not None:
-                    try:
-                        return await self._submit(video, placement, way, idempotency_key)
-                    except ChannelFull:
-                        # Another process on this store took the last place.
-                        core.filled(placement.live.name, video_id)
-                    except BaseException:
-                        core.release(placement.live.name, video_id)
-                        raise
+                submission, way = await self._now(video, way, idempotency_key)
+                if submission is not None:
+                    return submission
             return await self._wait(video, idempotency_key)
         except BaseException:
             if await core.newest(video_id) is None:
                 await core.inputs.discard(video_id)
             raise
+
+    async def _now(self, video: Video, way: Route, idempotency_key: str | None) -> tuple[Submission | None, Route]:
+        """Submit to the best channel that has room and takes it; None, and the route without those that do not take it,
+        where none has room. Raises the first refusal where no channel takes it."""
+        core = self._core
+        refusal: ApiError | None = None
+        while (placement := self._reserve(way, video.id)) is not None:
+            name = placement.live.name
+            try:
+                return await self._submit(video, placement, way, idempotency_key), way
+            except ChannelFull:
+                # Another process on this store took the last place.
+                core.filled(name, video.id)
+            except ApiError as error:
+                core.release(name, video.id)
+                if not isinstance(error, InvalidRequest):
+                    raise
+                # What this channel cannot take, another one may: now, or when it has room.
+                refusal = refusal or error
+                rest = tuple(one for one in way.placements if one.live.name != name)
+                if not rest:
+                    raise refusal from None
+                way = replace(way, placements=rest, excluded={**way.excluded, name: error.message})
+            except BaseException:
+                core.release(name, video.id)
+                raise
+        return None, way
 
     async def _submit(self, video: Video, placement: Placement, way: Route, idempotency_key: str | None) -> Submission:
         core = self._core
@@ -155,7 +178,7 @@ class OrderDesk:
 
 
 def bounds(server: Server) -> Bounds:
-    """How many videos may wait. One key gets half of a queue that is not very short, so that there is room for others."""
+    """How many videos may wait. One key gets half of a queue that is not very short: there must be room for others."""
     return Bounds(server.max_queued, server.max_queued_per_key or max(server.max_queued // 2, LEAST_PER_KEY))
 
 

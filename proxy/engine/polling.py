@@ -19,11 +19,12 @@ from typing import Final, Literal
 from proxy.channels import LiveChannel
 from proxy.engine import absences, paces, states
 from proxy.engine.clocks import TICK, Asked, Clock, Lane, Wheel
-from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.core import Core, log
+from proxy.engine.requests import SLACK, fetch
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
 from proxy.engine.usual import Usual
-from proxy.errors import ApiError, Throttled, UpstreamError, UpstreamGone, UpstreamTimeout
+from proxy.errors import ApiError, Throttled, UpstreamGone, UpstreamTimeout
 from proxy.logs import log_context
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Video
@@ -46,8 +47,6 @@ ERROR_WAIT_MOST = 60.0
 GONE_TIMES: Final = 5
 GONE_SECONDS = 30.0
 """A job that the upstream does not know (404, 410) is believed gone after so many answers over so long."""
-SLACK: Final = 10.0
-"""Seconds beyond the channel's total timeout after which a plugin's `fetch` is given up."""
 LOOK_AGAIN: Final = 1.0
 """Seconds between two looks at what nobody tells: channels that left or came back, the lease."""
 
@@ -92,6 +91,7 @@ class Poller:
         """Poll a running video, first after `after` seconds (None: after one turn of its channel's pace)."""
         if video.id in self._clocks or video.job is None:
             return
+        delay = self.pace(video) if after is None else after
         lane = self._lanes.get(video.channel)
         if lane is None:
             lane = self._lanes[video.channel] = Lane(video.channel)
@@ -99,7 +99,7 @@ class Poller:
             self._looked_at = -math.inf
         lane.size += 1
         clock = self._clocks[video.id] = Clock.of(video, video.job, lane.name)
-        self._schedule(clock, self.pace(video) if after is None else after)
+        self._schedule(clock, delay)
 
     def forget(self, video_id: str) -> None:
         """Poll a video no more; what a poll that is under way brings is not looked at."""
@@ -131,7 +131,13 @@ class Poller:
     async def take_over(self) -> None:
         """Poll what the submitter got taken."""
         while True:
-            self.add(await self._submitter.taken.get())
+            video = await self._submitter.taken.get()
+            try:
+                self.add(video)
+            except Exception:
+                # One plugin's odd facts must not end the polls of all others.
+                log.exception("video %s cannot be polled as its channel has it; it is soon", video.id)
+                self.add(video, after=LOOK_AGAIN)
 
     # -- whose turn it is ----------------------------------------------------------------------------------------------
 
@@ -218,18 +224,21 @@ class Poller:
         task = asyncio.current_task()
         assert task is not None
         outcome: Outcome = "missed"
+        asked: Asked | None = None
         log_context(video_id=clock.video_id)
         try:
             try:
-                job = await _fetch(live, clock.job)
-            except ApiError as error:
-                if task in lane.asked:
-                    outcome = await self._missed(clock, live, error)
-            else:
-                if task in lane.asked:
-                    outcome = await self._answered(clock, live, job)
+                job = await fetch(live, clock.job)
+            finally:
+                # From here on nobody takes it for hanging: what the upstream said is not cut off in its commit.
+                asked = lane.asked.pop(task, None)
+            if asked is not None:
+                outcome = await self._told(clock, live, job)
+        except ApiError as error:
+            if asked is not None:
+                outcome = await self._missed(clock, live, error)
         finally:
-            if (asked := lane.asked.pop(task, None)) is not None:
+            if asked is not None:
                 self._over(asked, lane, outcome)
 
     async def _give_up(self, asked: Asked, lane: Lane, live: LiveChannel) -> None:
@@ -248,6 +257,13 @@ class Poller:
             # Its place may be another's.
             self._woken.set()
         self.told(lane.name, outcome, asked.late)
+
+    async def _told(self, clock: Clock, live: LiveChannel, job: UpstreamJob) -> Outcome:
+        try:
+            return await self._answered(clock, live, job)
+        except StoreBusy as error:
+            # It could not be written, so it is as if it had not been said: it is asked again soon.
+            return await self._missed(clock, live, error)
 
     async def _answered(self, clock: Clock, live: LiveChannel, job: UpstreamJob) -> Outcome:
         if clock.state == "dropped":
@@ -377,22 +393,3 @@ class Poller:
         except StoreBusy as error:
             log.warning("the absence of channel %s could not be noted and is tried again: %s", lane.name, error)
             lane.absent = None
-
-
-async def _fetch(live: LiveChannel, known: UpstreamJob) -> UpstreamJob:
-    """Ask once; everything but a job is an `ApiError`."""
-    try:
-        job = await live.channel.fetch(known)
-    except ApiError:
-        raise
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # Not ours: the plugin's pool was closed, say.
-        raise plugin_fault(live, RuntimeError("the plugin's work was cancelled"), "poll") from error
-    except Exception as error:
-        raise plugin_fault(live, error, "poll") from error
-    if not isinstance(job, UpstreamJob):
-        raise UpstreamError("The channel gave no job for this video.")
-    return job

@@ -8,7 +8,7 @@ import contextlib
 from proxy.channels import LiveChannel
 from proxy.engine import states
 from proxy.engine.core import Core, log, plugin_fault
-from proxy.engine.requests import build, offer_of, own_cancellation
+from proxy.engine.requests import SLACK, build, offer_of, own_cancellation
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, clean_failure
 from proxy.errors import ApiError
@@ -60,6 +60,9 @@ class Recovery:
         wait = FIRST_WAIT
         while True:
             video = await core.newest(video_id)
+            if video is not None:
+                # Whoever ended it: its place is free then.
+                core.track(video)
             if video is None or video.stage != "unknown":
                 if video is not None and video.stage == "running":
                     # An operator who asked another process attached it to its job.
@@ -98,13 +101,15 @@ class Recovery:
             return None
         try:
             ready = await build(self._core, live, offer_of(live, video).limits, video, video.attempt_id)
-            with own_cancellation():
-                found = await live.channel.recover(ready.request)
+            async with asyncio.timeout(live.entry.timeout.total + SLACK):
+                with own_cancellation():
+                    found = await live.channel.recover(ready.request)
             if found is None or found is ABSENT or isinstance(found, UpstreamJob):
                 return found
             raise TypeError(f"recover() answered {type(found).__name__}, not a job, ABSENT or None")
         except ApiError as error:
-            log.info("looking up video %s on channel %s failed: %s", video.id, live.name, error.message)
+            said = self._core.clean(error.message, video)
+            log.info("looking up video %s on channel %s failed: %s", video.id, live.name, said)
         except Exception as error:
             plugin_fault(live, error, "recover")
         return None

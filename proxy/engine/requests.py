@@ -11,11 +11,16 @@ from proxy.channel import Channel
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core, plugin_fault
 from proxy.engine.limits import Settled
-from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError
+from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError, UpstreamTimeout
 from proxy.media import frames, pictures
 from proxy.models import Model, Picture, UpstreamJob, VideoRequest
 from proxy.records import Video
 from proxy.upstream import submission
+
+SLACK = 10.0
+"""Seconds beyond what the channel's timeouts allow after which a plugin is given up."""
+CALLS = 4
+"""Calls that a plugin may make for one submission, such as uploads, each as long as the channel's total timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,9 @@ async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJ
     """Call the plugin once. Raises an `ApiError` whose `outcome` says what is known of the submission."""
     with submission() as ledger:
         try:
-            with own_cancellation():
-                job = await _call(live.channel, ready)
+            async with asyncio.timeout(CALLS * live.entry.timeout.total + SLACK) as bound:
+                with own_cancellation():
+                    job = await _call(live.channel, ready)
         except ApiError as error:
             if ledger.taken:
                 # Whatever the plugin made of it: a paid call went through before.
@@ -117,7 +123,10 @@ async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJ
             error.message = core.redactor.text(error.message, ids)
             raise
         except Exception as error:
-            raise plugin_fault(live, error, ready.request.kind) from error
+            if bound.expired():
+                raise UpstreamTimeout("The channel did not answer in time.") from error
+            ids = (ready.source.id,) if ready.source else ()
+            raise plugin_fault(live, error, ready.request.kind, ids) from error
     if not isinstance(job, UpstreamJob):
         raise UpstreamError("The channel gave no job for this video.")
     return job
@@ -136,6 +145,20 @@ async def _call(channel: Channel, ready: Submittable) -> UpstreamJob:
     return await channel.remix(request, source)
 
 
+async def fetch(live: LiveChannel, known: UpstreamJob) -> UpstreamJob:
+    """Poll once; everything but a job is an `ApiError`."""
+    try:
+        with own_cancellation():
+            job = await live.channel.fetch(known)
+    except ApiError:
+        raise
+    except Exception as error:
+        raise plugin_fault(live, error, "poll", (known.id,)) from error
+    if not isinstance(job, UpstreamJob):
+        raise UpstreamError("The channel gave no job for this video.")
+    return job
+
+
 async def first_frame(core: Core, live: LiveChannel, source: Video) -> bytes:
     """The first frame of a completed video as a PNG file, for a reimagined remix."""
     if source.job is None:
@@ -145,5 +168,5 @@ async def first_frame(core: Core, live: LiveChannel, source: Video) -> bytes:
     except ApiError:
         raise
     except Exception as error:
-        raise plugin_fault(live, error, "find the content of") from error
+        raise plugin_fault(live, error, "find the content of", (source.job.id,)) from error
     return await frames.first_frame(content, live.channel.upstream, folder=core.folder)

@@ -6,6 +6,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from proxy.ids import new_id
 from proxy.logs import log_context
 from proxy.models import UpstreamJob
 from proxy.records import Attempt, AttemptState, Video
-from proxy.store import ChannelFull, LeaseLost
+from proxy.store import ChannelFull, LeaseLost, StoreBusy, attempts
 
 REQUEUE_FIRST = 1.0
 REQUEUE_MOST = 60.0
@@ -43,12 +44,14 @@ class Submission:
     """One video on its way to an upstream, and what its client may still be told.
 
     `detached`: the client has its 200, so that a refusal can only fail the video. `verdict`: the refusal that the
-    client is told instead of a 200. Whichever is set first holds; both are set without an await in between.
+    client is told instead of a 200. Whichever is set first holds; both are set without an await in between. `job` is
+    what the upstream has taken, as soon as that is known.
     """
 
     video: Video
     detached: bool = False
     verdict: ApiError | None = None
+    job: UpstreamJob | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -90,7 +93,12 @@ class Submitter:
                 channel=submission.video.channel,
                 started_at=submission_start(submission.video),
             )
-            await self._unknown(submission, _ended(attempt, self._core.clock(), "unknown", type(error).__name__))
+            ended = _ended(attempt, self._core.clock(), "unknown", type(error).__name__)
+            if submission.job is not None:
+                ended = replace(ended, state="taken", upstream_id=submission.job.id)
+                # Its id alone: what else came with it may be what cannot be stored.
+                await self._core.keep(replace(ended, job=UpstreamJob(id=submission.job.id)))
+            await self._unknown(submission, ended)
 
     async def _carry_out(self, submission: Submission, ready: Submittable, placements: list[Placement]) -> None:
         placement = placements.pop(0)
@@ -100,6 +108,7 @@ class Submitter:
             attempt = self._attempt_of(submission.video, placement.live, ready)
             self._core.concluded(placement.live, submission.video.id, error)
             if job is not None:
+                submission.job = job
                 await self._taken(submission, placement.live, job, attempt)
                 return
             assert error is not None
@@ -114,7 +123,7 @@ class Submitter:
             if isinstance(error, Throttled):
                 throttled = True
                 wait = REQUEUE_FIRST if error.retry_after is None else error.retry_after
-                self._core.throttled[placement.live.name] = self._core.clock() + wait
+                self._core.throttle(placement.live.name, wait)
             moved = await self._move_on(submission, placements, attempt)
             if moved is Moved.OVER:
                 return
@@ -178,9 +187,10 @@ class Submitter:
             try:
                 await live.channel.cancel(job)
             except ApiError as error:
-                log.warning("video %s was not cancelled at channel %s: %s", video.id, live.name, error.message)
+                said = core.redactor.text(error.message, (job.id,))
+                log.warning("video %s was not cancelled at channel %s: %s", video.id, live.name, said)
             except Exception as error:
-                plugin_fault(live, error, "cancel")
+                plugin_fault(live, error, "cancel", (job.id,))
 
     async def _unknown(self, submission: Submission, attempt: Attempt) -> None:
         now = self._core.clock()
@@ -208,7 +218,7 @@ class Submitter:
         now = core.clock()
         tries = self._tries[submission.video.id] = self._tries.get(submission.video.id, 0) + 1
         wait = min(REQUEUE_FIRST * 2 ** (tries - 1), REQUEUE_MOST)
-        again = max(now + wait, core.throttled.get(live.name, 0.0))
+        again = now + wait
         if await self._moved(submission, lambda video: states.requeued(video, submit_after=again, now=now), attempt):
             self.requeued.put_nowait(submission.video)
 
@@ -223,19 +233,14 @@ class Submitter:
         ranked = [found for placement in placements if (found := current(core, placement)) is not None]
         # As they are now: a reload may have rebuilt a channel, or switched it off, while another one was asked.
         placements[:] = ranked
+        excluded = {attempt.channel: attempt.note}
         for placement in ranked:
             if not core.reserve(placement.live, video_id):
                 continue
-            decision = explain(
-                core,
-                placement,
-                ranked,
-                because=f"the next after {attempt.channel} refused it",
-                excluded={attempt.channel: attempt.note},
-            )
+            because = f"the next after {attempt.channel} refused it"
+            decision = explain(core, placement, ranked, because=because, excluded=excluded)
             try:
-                await core.move(video_id, lambda video: video, attempt=attempt, surely=True)
-                submission.video, ready = await record_attempt(core, submission.video, placement, decision)
+                submission.video, ready = await record_attempt(core, submission.video, placement, decision, attempt)
             except ChannelFull:
                 core.filled(placement.live.name, video_id)
                 continue
@@ -243,22 +248,30 @@ class Submitter:
                 core.release(placement.live.name, video_id)
                 await core.keep(attempt)
                 return Moved.OVER
-            except ApiError as error:
+            except (StoreBusy, OSError) as error:
+                # Nothing was sent there; it waits in the queue for a disk that can be used.
                 core.release(placement.live.name, video_id)
-                await self._reject(submission, error, attempt)
-                return Moved.OVER
+                log.warning("video %s cannot go to channel %s now: %s", video_id, placement.live.name, error)
+                return Moved.NOWHERE
             except Exception as error:
+                # What this channel cannot take, another one may.
                 core.release(placement.live.name, video_id)
-                await self._reject(submission, plugin_fault(placement.live, error, "check"), attempt)
-                return Moved.OVER
+                excluded[placement.live.name] = refusal_of(placement.live, error).message
+                placements.remove(placement)
+                continue
             placements.remove(placement)
             return placement, ready
         return Moved.NOWHERE
 
 
-async def record_attempt(core: Core, video: Video, placement: Placement, decision: str) -> tuple[Video, Submittable]:
-    """Make the next attempt of a waiting or refused video durable, with why it goes there; answers the video and what
-    to submit. Raises `ChannelFull` where another process took the last place."""
+async def record_attempt(
+    core: Core, video: Video, placement: Placement, decision: str, refused: Attempt | None = None
+) -> tuple[Video, Submittable]:
+    """Make the next attempt of a waiting or refused video durable, with why it goes there, and how the one before it
+    ended; answers the video and what to submit.
+
+    Raises `ChannelFull` where another process took the last place, an `InvalidRequest` where the channel cannot take
+    it."""
     attempt_id = new_id("att")
     now = core.clock()
 
@@ -267,7 +280,13 @@ async def record_attempt(core: Core, video: Video, placement: Placement, decisio
 
     ready = await build(core, placement.live, placement.offer.limits, began(video), attempt_id)
     attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now, decision=decision)
-    return await core.move(video.id, began, attempt=attempt, cap=core.cap(placement.live)), ready
+    also = None if refused is None else partial(attempts.save, attempt=refused)
+    return await core.move(video.id, began, attempt=attempt, cap=core.cap(placement.live), also=also), ready
+
+
+def refusal_of(live: LiveChannel, error: Exception) -> ApiError:
+    """Why a channel cannot take a video, of what was raised before anything was sent."""
+    return error if isinstance(error, ApiError) else plugin_fault(live, error, "check")
 
 
 def began_on(video: Video, placement: Placement, attempt_id: str, now: float) -> Video:

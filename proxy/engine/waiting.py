@@ -8,13 +8,13 @@ import time
 from collections.abc import Hashable
 
 from proxy.engine import states
-from proxy.engine.core import Core, log, plugin_fault
+from proxy.engine.core import Core, log
 from proxy.engine.decisions import explain
 from proxy.engine.fairness import FairQueue
 from proxy.engine.requests import Placement
 from proxy.engine.routing import pin_of, waiting_placements
 from proxy.engine.states import IllegalMove
-from proxy.engine.submissions import Submission, Submitter, record_attempt
+from proxy.engine.submissions import Submission, Submitter, record_attempt, refusal_of
 from proxy.errors import ApiError, StoreError
 from proxy.models import JobError
 from proxy.records import Video
@@ -129,12 +129,10 @@ class WaitingQueue:
             if video_id is None:
                 break
             video = self._waiting[video_id]
-            ranked, excluded = waiting_placements(self._core, video)
-            placement = next((one for one in ranked if self._core.reserve(one.live, video_id)), None)
-            if placement is None:
+            # Named as what a stop waits for first: from the record to the request is one step.
+            placing = self._core.carry(self._place(video), f"place {video_id}")
+            if not await asyncio.shield(placing):
                 passed_over.add(self._order.group(video_id))
-                continue
-            await self._submit(video, placement, ranked, excluded)
         soonest = self._order.soonest(time.monotonic())
         return LOOK_AGAIN if soonest is None else min(max(soonest - time.monotonic(), 0.01), LOOK_AGAIN)
 
@@ -154,36 +152,59 @@ class WaitingQueue:
                 video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
             )
 
+    async def _place(self, video: Video) -> bool:
+        """Submit a video to the best channel that has room and takes it. False where none has room."""
+        ranked, excluded = waiting_placements(self._core, video)
+        refusal: ApiError | None = None
+        left = len(ranked)
+        for placement in ranked:
+            if not self._core.reserve(placement.live, video.id):
+                continue
+            error = await self._submit(video, placement, ranked, excluded)
+            if error is None:
+                return True
+            # What this channel cannot take, another one may: now, or when it has room.
+            excluded[placement.live.name] = error.message
+            refusal = refusal or error
+            left -= 1
+        if refusal is None:
+            return False
+        if left:
+            self._order.add(video.id, video.key_id, self._group(video), not_before=time.monotonic() + LOOK_AGAIN)
+        else:
+            await self._fail(video, self._core.job_error(refusal, video))
+        return True
+
     async def _submit(
         self, video: Video, placement: Placement, ranked: list[Placement], excluded: dict[str, str]
-    ) -> None:
+    ) -> ApiError | None:
+        """Record an attempt and start it; answers why the channel cannot take the video, where it says so."""
         core, live = self._core, placement.live
         because = "" if pin_of(video) is None else "the only one that may make it; it waited for its turn"
         decision = explain(core, placement, ranked, because=because, excluded=excluded)
         try:
             current = await core.newest(video.id)
-            if current is None or current.stage != "waiting":
+            if current is None or current.stage != "waiting" or core.closing:
                 raise IllegalMove(f"video {video.id} waits no more")
             began, ready = await record_attempt(core, current, placement, decision)
         except ChannelFull:
             core.filled(live.name, video.id)
-            return
-        except (StoreBusy, StoreError):
+            return None
+        except (StoreBusy, StoreError, OSError):
             core.release(live.name, video.id)
             raise
         except (IllegalMove, LeaseLost):
             core.release(live.name, video.id)
             self.forget(video.id)
-            return
+            return None
         except Exception as error:
             core.release(live.name, video.id)
-            told = error if isinstance(error, ApiError) else plugin_fault(live, error, "check")
-            await self._fail(video, core.job_error(told, video))
-            return
+            return refusal_of(live, error)
         self._drop(video.id)
         self._order.served(video.key_id)
-        others = [other for other in ranked if other is not placement]
+        others = [other for other in ranked if other is not placement and other.live.name not in excluded]
         self._submitter.start(Submission(began, detached=True), ready, [placement, *others])
+        return None
 
     async def _fail(self, video: Video, error: JobError) -> None:
         now = self._core.clock()

@@ -96,4 +96,7 @@ def _wrong_with_facts(cls: type[Channel]) -> str | None:
         return f"{options.__name__} cannot be used as options_class: {error}"
     if not isinstance(cls.models, Mapping) or not all(isinstance(model, Model) for model in cls.models.values()):
         return f"{cls.__name__}.models must map names to proxy.Model"
+    pace: Any = inspect.getattr_static(cls, "poll_every")
+    if isinstance(pace, str) or (isinstance(pace, int | float) and not pace > 0):
+        return f"{cls.__name__}.poll_every must be a number of seconds above 0"
     return None

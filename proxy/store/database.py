@@ -253,9 +253,9 @@ class Store:
         """What the Idempotency-Key of this API key stands for."""
         return await self.read(partial(idempotency.find, key_id=key_id, idempotency_key=idempotency_key))
 
-    async def save_answer(self, key_id: str, idempotency_key: str, answer: bytes) -> None:
-        """Keep the body that was first given, for replays; a later one changes nothing."""
-        await self._writer.do(
+    async def save_answer(self, key_id: str, idempotency_key: str, answer: bytes) -> bytes:
+        """Keep the body that was first given, for replays, and answer it; a later one changes nothing."""
+        return await self._writer.do(
             partial(idempotency.save_answer, key_id=key_id, idempotency_key=idempotency_key, answer=answer)
         )
 

@@ -18,12 +18,12 @@ _FIND: Final = """
     FROM idempotency WHERE key_id = ? AND idempotency_key = ?
 """
 _SAVE_ANSWER: Final = """
-    UPDATE idempotency SET answer = ? WHERE key_id = ? AND idempotency_key = ? AND answer IS NULL
+    UPDATE idempotency SET answer = coalesce(answer, ?) WHERE key_id = ? AND idempotency_key = ? RETURNING answer
 """
 _FORGET: Final = "DELETE FROM idempotency WHERE video_id = ?"
 _PRUNE: Final = """
     DELETE FROM idempotency WHERE (key_id, idempotency_key) IN (
-        SELECT key_id, idempotency_key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?
+        SELECT key_id, idempotency_key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT ?
     )
 """
 
@@ -50,9 +50,10 @@ def find(db: sqlite3.Connection, key_id: str, idempotency_key: str) -> Idempoten
     )
 
 
-def save_answer(db: sqlite3.Connection, key_id: str, idempotency_key: str, answer: bytes) -> None:
-    """The first answer stays."""
-    db.execute(_SAVE_ANSWER, (answer, key_id, idempotency_key))
+def save_answer(db: sqlite3.Connection, key_id: str, idempotency_key: str, answer: bytes) -> bytes:
+    """The first answer stays; it is what this answers."""
+    rows = db.execute(_SAVE_ANSWER, (answer, key_id, idempotency_key)).fetchall()
+    return rows[0][0] if rows else answer
 
 
 def forget(db: sqlite3.Connection, video_id: str) -> None:

@@ -35,6 +35,16 @@ _AUDIT_PAGE: Final = """
 """
 _AUDIT_OF: Final = "SELECT id, at, actor, action, subject, details FROM audit WHERE subject = ? ORDER BY id"
 _NO_ROW: Final = 2**63 - 1
+# A waiting video belongs to a channel only where no other one may make it: see `routing.pin_of`.
+_UNFINISHED: Final = """
+    SELECT channel, count(*) FROM videos WHERE stage IN ('submitting', 'unknown', 'running') GROUP BY channel
+"""
+_WAITING: Final = """
+    SELECT DISTINCT channel FROM videos WHERE stage = 'waiting' AND (
+        kind <> 'create' OR json_extract(CAST(order_json AS TEXT), '$.channel') IS NOT NULL
+        OR json_extract(CAST(order_json AS TEXT), '$.characters') IS NOT NULL
+    )
+"""
 
 
 class DoubtGone(ReelgateError):
@@ -133,6 +143,12 @@ def audit(db: sqlite3.Connection, after: int | None, limit: int) -> list[Audited
 def audit_of(db: sqlite3.Connection, subject: str) -> list[Audited]:
     """What was done to `subject`, oldest first."""
     return [_audited(*row) for row in db.execute(_AUDIT_OF, (subject,))]
+
+
+def unfinished(db: sqlite3.Connection) -> dict[str, int]:
+    """Channel -> number of videos that its upstream may be working on, over all processes; 0 where some that only it may
+    make wait."""
+    return {channel: 0 for (channel,) in db.execute(_WAITING)} | dict(db.execute(_UNFINISHED).fetchall())
 
 
 def _audited(id_: int, at: float, actor: str, action: str, subject: str, details: str) -> Audited:

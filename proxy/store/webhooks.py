@@ -67,7 +67,12 @@ _COUNT: Final = "SELECT count(*) FROM webhook_endpoints WHERE tenant = ?"
 _FIND: Final = _SELECT + "WHERE tenant = ? AND id = ?"
 _OLDEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?"
 _NEWEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id < ? ORDER BY id DESC LIMIT ?"
-_LISTENING: Final = _SELECT + "WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL ORDER BY id"
+# Where the tenant is a key by itself, nobody can read its videos any more once that is revoked.
+_REVOKED: Final = "EXISTS (SELECT 1 FROM keys WHERE keys.id = tenant AND keys.revoked_at IS NOT NULL)"
+_LISTENING: Final = (
+    _SELECT + f"WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL AND NOT {_REVOKED} ORDER BY id"
+)
+_IS_REVOKED: Final = "SELECT 1 FROM keys WHERE id = ? AND revoked_at IS NOT NULL"
 _DELETE: Final = "DELETE FROM webhook_endpoints WHERE tenant = ? AND id = ?"
 _STOP: Final = "UPDATE webhook_endpoints SET stopped_at = ? WHERE id = ? AND url = ?"
 
@@ -166,7 +171,8 @@ def delete_endpoint(db: sqlite3.Connection, tenant: str, endpoint_id: str) -> bo
 
 
 def listening(db: sqlite3.Connection, tenant: str, event_type: str, since: float) -> list[Endpoint]:
-    """The tenant's endpoints that want events of this type and were made at `since` or before."""
+    """The tenant's endpoints that want events of this type and were made at `since` or before; none where the tenant is
+    a revoked key."""
     found = [_endpoint(row) for row in db.execute(_LISTENING, (tenant, since))]
     return [endpoint for endpoint in found if event_type in endpoint.event_types]
 
@@ -228,6 +234,16 @@ def stop(db: sqlite3.Connection, endpoint: Endpoint, now: float, status: int, no
     if db.execute(_STOP, (now, endpoint.id, endpoint.url)).rowcount == 0:
         return 0
     return db.execute(_GIVE_UP, (now, status, note, endpoint.id)).rowcount
+
+
+def is_revoked(db: sqlite3.Connection, tenant: str) -> bool:
+    """Whether the tenant is an API key by itself, and that was revoked."""
+    return db.execute(_IS_REVOKED, (tenant,)).fetchone() is not None
+
+
+def give_up(db: sqlite3.Connection, endpoint_id: str, now: float, note: str) -> int:
+    """Fail all that waits for an endpoint, without another try; how many deliveries that were."""
+    return db.execute(_GIVE_UP, (now, None, note, endpoint_id)).rowcount
 
 
 def prune(db: sqlite3.Connection, before: float, limit: int) -> int:

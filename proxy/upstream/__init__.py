@@ -93,7 +93,7 @@ class Upstream:
         self._base = _checked_base(base_url)
         self._origin = URL(self._base).origin() if self._base else None
         self._allowance = Allowance(self._base or None, allow_hosts)
-        self._redactor = redactor or Redactor()
+        self.redactor: Final = redactor or Redactor()
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total, connect=timeout.connect, sock_read=timeout.first_byte
         )
@@ -242,7 +242,7 @@ class Upstream:
                 self._log(method, error, "its answer is too large")
             except TRANSPORT_ERRORS as cause:
                 error = transport_error(cause, connected=flight.connected if paid else None)
-                self._log(method, error, self._redactor.text(f"{type(cause).__name__}: {_broke(cause)}", words()))
+                self._log(method, error, self.redactor.text(f"{type(cause).__name__}: {_broke(cause)}", words()))
             refused = error.outcome is not Outcome.UNKNOWN
             raise self._settled(error, paid=paid) from None
         finally:
@@ -316,20 +316,20 @@ class Upstream:
         except ApiError as raised:
             error = raised
         except Exception as bug:
-            why = self._redactor.text(repr(bug), words())
+            why = self.redactor.text(repr(bug), words())
             log.error("channel %s: refusal() of its plugin failed on HTTP %d: %s", self.name, reply.status, why)
             error = None
         if error is None:
             if 200 <= reply.status < 300:
                 return None
-            error = status_error(reply, self._redactor, words())
+            error = status_error(reply, self.redactor, words())
         else:
-            error.message = self._redactor.text(error.message, words())
+            error.message = self.redactor.text(error.message, words())
             error.args = (error.message,)
             if isinstance(error, Throttled) and error.retry_after is None:
                 error.retry_after = retry_after(reply.headers)
         if error is not None:
-            said = self._redactor.text(sentence(reply), words())
+            said = self.redactor.text(sentence(reply), words())
             self._log(method, error, f"it answered HTTP {reply.status}{said and f' and said: {said}'}")
         return error
 

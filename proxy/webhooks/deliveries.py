@@ -158,6 +158,9 @@ class Deliveries:
 
     async def _carry(self, delivery: Delivery, endpoint: Endpoint) -> None:
         try:
+            if await self._store.read(partial(table.is_revoked, tenant=endpoint.tenant)):
+                await self._drop(endpoint)
+                return
             now = self._clock()
             body = events.body(delivery.event_id, delivery.event_type, delivery.video_id, delivery.created_at)
             headers = signing.headers(delivery.id, body, endpoint, now)
@@ -169,6 +172,13 @@ class Deliveries:
                 if not counter[name]:
                     del counter[name]
             self.wake()
+
+    async def _drop(self, endpoint: Endpoint) -> None:
+        note = "the API key that the endpoint belongs to was revoked"
+        given_up = await self._written(partial(table.give_up, endpoint_id=endpoint.id, now=self._clock(), note=note))
+        self._count("failed", given_up)
+        if given_up:
+            log.info("%d webhooks to endpoint %s are given up: %s", given_up, endpoint.id, note)
 
     async def _settle(self, delivery: Delivery, endpoint: Endpoint, answer: Answer) -> None:
         now = self._clock()
@@ -197,7 +207,12 @@ class Deliveries:
                 table.hold(db, endpoint.id, now + min(answer.retry_after, schedule.MOST_ASKED))
             return told(db, state="pending", next_at=next_at)
 
-        self._count("retried", await self._written(again))
+        if await self._written(again):
+            self._count("retried", 1)
+            log.info(
+                "webhook %s to endpoint %s failed: %s, next try in %.0f s",
+                *(delivery.id, endpoint.id, answer.note, next_at - now),
+            )
 
     async def _written(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """What `operation` answers, once the store takes it: an event whose delivery is not written down would be sent

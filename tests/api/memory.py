@@ -160,9 +160,10 @@ class MemoryEngine:
             self.answers[key.id, idempotency_key] = (ask.fingerprint, video.id, None)
         return Answer(video, None)
 
-    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> None:
-        fingerprint, video_id, _ = self.answers[key.id, idempotency_key]
-        self.answers[key.id, idempotency_key] = (fingerprint, video_id, body)
+    async def answered(self, video: Video, body: bytes, idempotency_key: str, key: Key) -> bytes:
+        fingerprint, video_id, first = self.answers[key.id, idempotency_key]
+        self.answers[key.id, idempotency_key] = (fingerprint, video_id, first or body)
+        return first or body
 
     def delivered(self, video: Video) -> None:
         self.delivered_ids.append(video.id)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from proxy.api import API
 from proxy.errors import ChannelUnavailable, InsufficientQuota, RateLimited, Stopping, Throttled, UpstreamError
 from tests.api.conftest import Surface
 from tests.api.memory import BERT
@@ -40,6 +41,7 @@ async def test_create_answers_with_the_whole_video_object(surface: Surface) -> N
     assert video["completed_at"] is video["expires_at"] is video["remixed_from_video_id"] is video["error"] is None
     assert headers["openai-poll-after-ms"] == "25"
     assert headers["content-type"] == "application/json"
+    surface.app[API].receipts.judge()
     assert surface.engine.delivered_ids == [video["id"]]
 
 
