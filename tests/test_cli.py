@@ -155,11 +155,12 @@ def test_create_prints_the_key_alone_on_stdout(shell: Shell) -> None:
 
 
 def test_list_shows_the_keys_without_their_secrets(shell: Shell) -> None:
-    """The table has name, tenant and times; keys of one user share a tenant, others have their own."""
-    users = {"x": ["--user", "bob"], "y": ["--user", "bob"], "admin": ["--user", "admin"], "alone": []}
-    secrets = [shell("keys", "create", name, *words).stdout.strip() for name, words in users.items()]
+    """Name, tenant, times and who may choose channels; keys of one user share a tenant, others have their own."""
+    users = {"x": "--user bob --choose-channel", "y": "--user bob", "admin": "--user admin", "alone": ""}
+    secrets = [shell("keys", "create", name, *words.split()).stdout.strip() for name, words in users.items()]
     head, *rows = shell("keys", "list").stdout.splitlines()
-    assert head.split("  ")[0] == "ID"
+    column = head.index("CHOOSES CHANNEL")
+    assert [row[column:].split()[0] for row in rows] == ["yes", "-", "-", "-"]
     tenants = {row.split()[1]: row.split()[2] for row in rows}
     assert tenants["x"] == tenants["y"]
     assert len(set(tenants.values())) == 3

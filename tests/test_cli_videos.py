@@ -191,15 +191,19 @@ async def test_list_is_a_table_of_ones_own(launch: Launch, run: Run) -> None:
 async def test_unknown_shows_the_evidence_under_each_row(launch: Launch, run: Run) -> None:
     """A row for each doubt, newest first; below it whose it is, each attempt with its reasons, and what can be done."""
     product = await launch(PUPPET.replace("0.01", "0.01, price: {per_second: 0.25}"), plugins=PLUGINS)
-    first, second = await doubtful(product, seconds="8"), await doubtful(product)
+    first = await doubtful(product, seconds="8", prompt="a paper plane")
+    second = await doubtful(product, prompt="two\nlines " + "and more " * 10)
     result = await run("videos", "unknown", url=product.url)
+    (long,) = [line for line in result.stdout.splitlines() if "prompt: two" in line]
+    assert len(long.strip().removeprefix("prompt: ")) == 60
+    assert long.endswith("…")
     rows = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
     assert rows[0].split() == ["VIDEO", "WHAT", "CHANNEL", "MODEL", "ORDERED", "PRICE", "CREATED"]
     assert [row.split()[0] for row in rows[1:]] == [second, first]
     assert "unknown, fails in 60 min  a        sora-2  8 s, " in rows[2]
     assert " $2.00 " in rows[2]
     below = flat(result.stdout.partition(first)[2])
-    assert "for key admin, tenant admin" in below
+    assert "for key admin, tenant admin prompt: a paper plane" in below
     assert "unknown after 0.0 s (UpstreamTimeout: the line broke)" in below
     assert "why a: the only channel that may make it" in below
     assert "see the provider's own list of jobs" in below
@@ -207,6 +211,7 @@ async def test_unknown_shows_the_evidence_under_each_row(launch: Launch, run: Ru
         assert word in result.stderr
     found = json.loads((await run("videos", "unknown", "--json", url=product.url)).stdout)
     assert [one["video"]["id"] for one in found] == [second, first]
+    assert found[1]["video"]["prompt"] == "a paper plane"
 
 
 async def test_unknown_reads_every_page(launch: Launch, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +237,22 @@ async def test_get_tells_an_operator_more(launch: Launch, run: Run) -> None:
     answer.pop("video_url")
     assert answer == {key: value for key, value in video.items() if key != "video_url"}
     assert operator["channel"] == "a"
+
+
+async def test_get_says_what_a_video_waits_for(launch: Launch, run: Run) -> None:
+    """While it waits there is no channel yet, but for each that may make it the reason why it has not begun."""
+    product = await launch(PUPPET.replace("0.01", "0.01, max_running: 1"), plugins=PLUGINS)
+    await doubtful(product)
+    waiting = (await product.create())["id"]
+    told = (await run("videos", "get", waiting, url=product.url)).stdout
+    assert "STAGE waiting WAITS a full: 1 of 1 places are taken" in flat(told)
+    assert "CHANNEL" not in told
+    pinned = (await product.create(metadata={"channel": "a"}))["id"]
+    told = flat((await run("videos", "get", pinned, url=product.url)).stdout)
+    assert "CHANNEL a, as sora-2 STAGE waiting WAITS a full: 1 of 1 places are taken" in told
+    await product.server.app[WIRING].engine._core.channels.apply([])
+    told = flat((await run("videos", "get", waiting, url=product.url)).stdout)
+    assert "WAITS no channel that is enabled serves its model" in told
 
 
 @pytest.mark.parametrize(
@@ -264,6 +285,8 @@ async def test_resolve_force_attaches_what_the_upstream_denies(launch: Launch, r
     result = await run("videos", "resolve", video_id, "--attach", "up-1", url=product.url, code=1)
     assert result.stdout == ""
     assert "has no job with this id" in result.stderr
+    assert "attach it all the same with --force." in result.stderr
+    assert '"force"' not in result.stderr
     await run("videos", "resolve", video_id, "--attach", "up-1", "--force", url=product.url)
 
 
@@ -308,8 +331,13 @@ async def test_keys_that_do_not_open(launch: Launch, run: Run) -> None:
         assert key == "" or key not in result.stderr
     for command in (("unknown",), ("resolve", "video_" + "0" * 32, "--give-up")):
         result = await run("videos", *command, url=product.url, key=client, code=1)
-        assert "admin key" in result.stderr
-        assert len(result.stderr.splitlines()) == 1
+        assert "is not an admin key" in result.stderr
+        for wrong in (client, "rg_wrong", ""):
+            result = await run("videos", *command, url=product.url, key=wrong, code=1)
+            for words in ("the admin key", "REELGATE_ADMIN_KEY", "REELGATE_API_KEY"):
+                assert words in result.stderr
+            assert "keys create" not in result.stderr
+            assert len(result.stderr.splitlines()) == 1
     assert (await run("videos", "list", url=product.url, key=client)).stdout.startswith("ID")
 
 

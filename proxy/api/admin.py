@@ -61,14 +61,22 @@ async def resolve(request: web.Request) -> web.StreamResponse:
 async def retrieve(request: web.Request) -> web.StreamResponse:
     """`GET /admin/api/videos/{id}`: what is stored of a video, whosever it is."""
     await _operator(request)
-    dossier, audit = await request.app[API].engine.reports.story(queries.video_id(request))
-    return render.response({**_dossier(request, dossier), "audit": [_audited(row) for row in audit]})
+    story = await request.app[API].engine.reports.story(queries.video_id(request))
+    answer = _dossier(request, story.dossier)
+    if not story.decided:
+        answer |= {"channel": None, "upstream_model": None}
+    answer |= {"waits_for": story.waits_for, "audit": [_audited(row) for row in story.audit]}
+    return render.response(answer)
 
 
 async def channels(request: web.Request) -> web.StreamResponse:
     """`GET /admin/api/channels`: how the channels stand."""
     await _operator(request)
-    data = [_channel(report) for report in request.app[API].engine.reports.channels()]
+    configured, gone = await request.app[API].engine.reports.channels()
+    data = [_channel(report) for report in configured]
+    data += [
+        {"name": name, "object": "channel", "configured": False, "running": running} for name, running in gone.items()
+    ]
     return render.response({"object": "list", "data": data})
 
 
@@ -187,13 +195,14 @@ def _channel(report: ChannelReport) -> dict[str, Any]:
     return {
         "name": report.name,
         "object": "channel",
+        "configured": True,
         "type": report.type,
         "enabled": report.enabled,
         "priority": report.priority,
         "weight": report.weight,
         "max_running": report.max_running,
         "running": report.running,
-        "throttled_until": report.throttled_until,
+        "throttled_for": report.throttled_for,
         "breaker": {"state": report.breaker, "why": report.why, "open_for": report.open_for},
         "models": [
             {"id": offer.public, "upstream": offer.upstream, "price_per_second": offer.limits.price}

@@ -223,9 +223,8 @@ def hosts(conversion: Conversion, node: Node, path: str, line: int) -> Any:
 
 
 def _is_host(item: Node, text: str) -> bool:
-    number = isinstance(item, Scalar) and type(item.value) in (int, float)
-    # Nobody means a host by 8443 or 10.5; an address such as 1:2:3:4:5:6:7:8 is a number to YAML too.
-    if number and text.count(":") < 2:
+    if isinstance(item, Scalar) and type(item.value) in (int, float):
+        # It would be taken as a name, which nobody means by 8443 or 10.5.
         return False
     match = _HOST.fullmatch(text)
     return match is not None and int(match[1] or 1) <= _LARGEST_PORT

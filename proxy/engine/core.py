@@ -297,6 +297,10 @@ def plugin_fault(live: LiveChannel, error: Exception, doing: str, ids: Iterable[
     The log has where it happened, and its words without the upstream's `ids`: they may be in the text of anything.
     """
     words = live.channel.upstream.redactor.text(f"{type(error).__name__}: {error}", ids)
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("the plugin of channel %s failed to %s a video: %s\n%s", live.name, doing, words, frames.rstrip())
+    # Without the lines of the source, which would be read from the disk here.
+    frames = "".join(
+        f'\n  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}'
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    )
+    log.error("the plugin of channel %s failed to %s a video: %s%s", live.name, doing, words, frames)
     return UpstreamError("The channel of this video could not carry out the request.")

@@ -27,8 +27,12 @@ def pace(live: LiveChannel, advice: float | None) -> float:
     of the former and stands in place of the latter.
     """
     bound = live.entry.poll_every
+    if advice is None and bound is None:
+        own: object = live.channel.poll_every
+        # One plugin's odd attribute must not end the polls of all others.
+        return max(own, TICK) if isinstance(own, int | float) else DEFAULT
     if advice is None:
-        return max(live.channel.poll_every if bound is None else bound, TICK)
+        return max(bound or 0.0, TICK)
     return max(min(advice, ADVICE_MOST), TICK if bound is None else bound)
 
 

@@ -10,6 +10,7 @@ from proxy.channel import OPERATIONS
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core
 from proxy.engine.requests import offer_of
+from proxy.engine.routing import pin_of, waiting_placements
 from proxy.errors import VideoNotFound
 from proxy.records import Attempt, Video
 from proxy.store import inbox
@@ -17,10 +18,16 @@ from proxy.store.inbox import Audited, Dossier
 
 
 class Story(NamedTuple):
-    """A video as it is stored, and what operators did about it, oldest first."""
+    """A video as it is stored, and what operators did about it, oldest first.
+
+    `decided`: its channel is the one that makes it; before that, it is only the first that came into question.
+    `waits_for` says why each channel that may make a waiting video has not begun, by their names; None for any other.
+    """
 
     dossier: Dossier
     audit: list[Audited]
+    decided: bool
+    waits_for: dict[str, str] | None
 
 
 class Doubt(NamedTuple):
@@ -41,8 +48,9 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelReport:
-    """How a channel stands. `running` counts the videos that its upstream may be working on; `throttled_until` is in
-    unix seconds; `open_for` are the seconds until a tripped channel is tried again."""
+    """How a channel stands. `running` counts the videos that its upstream may be working on, over all processes;
+    `throttled_for` are the seconds for which it takes no new ones, `open_for` those until it is tried again after it
+    tripped, and `why` is the reason of that."""
 
     name: str
     type: str
@@ -51,7 +59,7 @@ class ChannelReport:
     weight: float
     max_running: int | None
     running: int
-    throttled_until: float | None
+    throttled_for: float
     breaker: str
     why: str
     open_for: float
@@ -70,7 +78,19 @@ class Reports:
         found = await self._core.store.read(partial(inbox.dossier, video_id=video_id))
         if found is None:
             raise VideoNotFound(f"Video with id '{video_id}' not found.")
-        return Story(found, await self._core.store.read(partial(inbox.audit_of, subject=video_id)))
+        audit = await self._core.store.read(partial(inbox.audit_of, subject=video_id))
+        video = found.video
+        waits = video.stage == "waiting"
+        decided = pin_of(video) is not None or (not waits and bool(found.attempts))
+        return Story(found, audit, decided, self._waits_for(video) if waits else None)
+
+    def _waits_for(self, video: Video) -> dict[str, str]:
+        core = self._core
+        placements, reasons = waiting_placements(core, video)
+        wait = video.submit_after - core.clock()
+        free = f"has room: tried again in {wait:.0f} s" if wait > 0 else "has room: its turn comes"
+        full = {placement.live.name: core.why_not(placement.live) or free for placement in placements}
+        return dict(sorted((reasons | full).items()))
 
     async def doubts(self, *, after: str | None, limit: int) -> tuple[list[Doubt], bool]:
         """The next `limit` attempts in doubt, newest first, behind the attempt `after`; and whether there are more."""
@@ -101,13 +121,15 @@ class Reports:
         rows = await self._core.store.read(partial(inbox.audit, after=after, limit=limit + 1))
         return rows[:limit], len(rows) > limit
 
-    def channels(self) -> list[ChannelReport]:
-        """The configured channels, in the order of the file."""
-        return [self._channel(live) for live in self._core.channels]
+    async def channels(self) -> tuple[list[ChannelReport], dict[str, int]]:
+        """The configured channels, in the order of the file; and those that left it although videos that only they can
+        make or finish are not finished, each with how many its upstream may be working on."""
+        running = await self._core.store.read(inbox.unfinished)
+        found = [self._channel(live, running.pop(live.name, 0)) for live in self._core.channels]
+        return found, dict(sorted(running.items()))
 
-    def _channel(self, live: LiveChannel) -> ChannelReport:
+    def _channel(self, live: LiveChannel, running: int) -> ChannelReport:
         core, entry = self._core, live.entry
-        until = core.throttled.get(live.name, 0.0)
         breaker = core.breakers.of(live.name)
         return ChannelReport(
             name=live.name,
@@ -116,10 +138,10 @@ class Reports:
             priority=entry.priority,
             weight=entry.weight,
             max_running=entry.max_running,
-            running=len(core.places.get(live.name, ())),
-            throttled_until=until if until > core.clock() else None,
-            breaker=str(breaker.state),
-            why=breaker.why,
+            running=running,
+            throttled_for=core.throttled_for(live.name),
+            breaker=breaker.state,
+            why="" if breaker.state == "closed" else breaker.why,
             open_for=breaker.open_for(),
             offers=tuple(live.offers.values()),
             can=tuple(one for one in OPERATIONS if live.channel.can(one)),

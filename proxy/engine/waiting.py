@@ -38,6 +38,8 @@ class WaitingQueue:
         self._waiting: dict[str, Video] = {}
         self._order: FairQueue[frozenset[str]] = FairQueue()
         self._groups: dict[Hashable, frozenset[str]] = {}
+        self._refused: dict[str, frozenset[str]] = {}
+        """Channels that said that they cannot take a video, by its id."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -77,6 +79,7 @@ class WaitingQueue:
     def reconfigured(self) -> None:
         """The channels have changed, and with them which of them could make what waits."""
         self._groups.clear()
+        self._refused.clear()
         for video in list(self._waiting.values()):
             self.add(video)
 
@@ -88,7 +91,8 @@ class WaitingQueue:
         self._waiting[video.id] = video
         # A clock that was set back must not make a wait longer than it was.
         wait = min(video.submit_after - self._core.clock(), video.submit_after - video.changed_at)
-        self._order.add(video.id, video.key_id, self._group(video), not_before=time.monotonic() + wait)
+        group = self._group(video) - self._refused.get(video.id, frozenset())
+        self._order.add(video.id, video.key_id, group, not_before=time.monotonic() + wait)
         self._core.freed.set()
 
     def forget(self, video_id: str) -> None:
@@ -98,6 +102,7 @@ class WaitingQueue:
 
     def _drop(self, video_id: str) -> None:
         self._waiting.pop(video_id, None)
+        self._refused.pop(video_id, None)
         self._order.remove(video_id)
 
     async def take_back(self) -> None:
@@ -155,7 +160,9 @@ class WaitingQueue:
     async def _place(self, video: Video) -> bool:
         """Submit a video to the best channel that has room and takes it. False where none has room."""
         ranked, excluded = waiting_placements(self._core, video)
+        refused = self._refused.get(video.id, frozenset())
         refusal: ApiError | None = None
+        ranked = [placement for placement in ranked if placement.live.name not in refused]
         left = len(ranked)
         for placement in ranked:
             if not self._core.reserve(placement.live, video.id):
@@ -166,11 +173,14 @@ class WaitingQueue:
             # What this channel cannot take, another one may: now, or when it has room.
             excluded[placement.live.name] = error.message
             refusal = refusal or error
+            refused |= {placement.live.name}
             left -= 1
         if refusal is None:
             return False
         if left:
-            self._order.add(video.id, video.key_id, self._group(video), not_before=time.monotonic() + LOOK_AGAIN)
+            # It waits for the others only, and keeps nothing from the channels that it cannot go to.
+            self._refused[video.id] = refused
+            self.add(video)
         else:
             await self._fail(video, self._core.job_error(refusal, video))
         return True

@@ -146,8 +146,8 @@ def audit_of(db: sqlite3.Connection, subject: str) -> list[Audited]:
 
 
 def unfinished(db: sqlite3.Connection) -> dict[str, int]:
-    """Channel -> number of videos that its upstream may be working on, over all processes; 0 where some that only it may
-    make wait."""
+    """Channel -> number of videos that its upstream may be working on, over all processes; 0 where there are only some
+    that wait for it."""
     return {channel: 0 for (channel,) in db.execute(_WAITING)} | dict(db.execute(_UNFINISHED).fetchall())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -68,11 +69,18 @@ _FIND: Final = _SELECT + "WHERE tenant = ? AND id = ?"
 _OLDEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?"
 _NEWEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id < ? ORDER BY id DESC LIMIT ?"
 # Where the tenant is a key by itself, nobody can read its videos any more once that is revoked.
-_REVOKED: Final = "EXISTS (SELECT 1 FROM keys WHERE keys.id = tenant AND keys.revoked_at IS NOT NULL)"
 _LISTENING: Final = (
-    _SELECT + f"WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL AND NOT {_REVOKED} ORDER BY id"
+    _SELECT  # noqa: S608 - both parts are constants
+    + """
+    WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM keys WHERE keys.id = webhook_endpoints.tenant AND keys.revoked_at IS NOT NULL
+    )
+    ORDER BY id
+    """
 )
-_IS_REVOKED: Final = "SELECT 1 FROM keys WHERE id = ? AND revoked_at IS NOT NULL"
+_REVOKED_OF: Final = """
+    SELECT id FROM keys WHERE id IN (SELECT value FROM json_each(?)) AND revoked_at IS NOT NULL
+"""
 _DELETE: Final = "DELETE FROM webhook_endpoints WHERE tenant = ? AND id = ?"
 _STOP: Final = "UPDATE webhook_endpoints SET stopped_at = ? WHERE id = ? AND url = ?"
 
@@ -236,9 +244,9 @@ def stop(db: sqlite3.Connection, endpoint: Endpoint, now: float, status: int, no
     return db.execute(_GIVE_UP, (now, status, note, endpoint.id)).rowcount
 
 
-def is_revoked(db: sqlite3.Connection, tenant: str) -> bool:
-    """Whether the tenant is an API key by itself, and that was revoked."""
-    return db.execute(_IS_REVOKED, (tenant,)).fetchone() is not None
+def revoked(db: sqlite3.Connection, tenants: Collection[str]) -> set[str]:
+    """Those of `tenants` that are an API key by itself which was revoked."""
+    return {tenant for (tenant,) in db.execute(_REVOKED_OF, (json.dumps(list(tenants)),))}
 
 
 def give_up(db: sqlite3.Connection, endpoint_id: str, now: float, note: str) -> int:

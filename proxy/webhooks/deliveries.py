@@ -132,6 +132,8 @@ class Deliveries:
         under_way = set(self._under_way)
         try:
             found, next_at = await self._store.read(partial(table.due, now=now, each=_EACH, most=_MOST))
+            tenants = {endpoint.tenant for _, endpoint in found}
+            revoked = await self._store.read(partial(table.revoked, tenants=tenants)) if tenants else set()
         except Exception as error:
             log.warning("webhooks wait, because the store cannot be read: %s", error)
             return LOOK_AGAIN
@@ -140,7 +142,8 @@ class Deliveries:
                 self._under_way.add(delivery.id)
                 self._of_tenant[endpoint.tenant] += 1
                 self._of_endpoint[endpoint.id] += 1
-                tasks.create_task(self._carry(delivery, endpoint), name=f"webhook {delivery.id}")
+                work = self._carry(delivery, endpoint, revoked=endpoint.tenant in revoked)
+                tasks.create_task(work, name=f"webhook {delivery.id}")
         return LOOK_AGAIN if next_at is None else min(LOOK_AGAIN, max(next_at - now, 0.0))
 
     async def _tidy(self, now: float) -> None:
@@ -156,9 +159,9 @@ class Deliveries:
             and self._of_endpoint[endpoint.id] < PER_ENDPOINT
         )
 
-    async def _carry(self, delivery: Delivery, endpoint: Endpoint) -> None:
+    async def _carry(self, delivery: Delivery, endpoint: Endpoint, *, revoked: bool) -> None:
         try:
-            if await self._store.read(partial(table.is_revoked, tenant=endpoint.tenant)):
+            if revoked:
                 await self._drop(endpoint)
                 return
             now = self._clock()

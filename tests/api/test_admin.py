@@ -150,8 +150,9 @@ async def test_an_operator_reads_how_the_channels_stand(launch: Launch) -> None:
     status, answer, _ = await product.call("GET", "/admin/api/channels")
     first, second = answer["data"]
     assert status == 200
-    told = ("name", "type", "enabled", "priority", "weight", "max_running", "running", "throttled_until")
-    assert [first[key] for key in told] == ["a", "lookup", True, 10, 2, 7, 1, None]
+    told = ("name", "type", "enabled", "priority", "weight", "max_running", "running", "throttled_for")
+    assert [first[key] for key in told] == ["a", "lookup", True, 10, 2, 7, 1, 0.0]
+    assert first["configured"] is second["configured"] is True
     assert first["models"] == [{"id": "sora-2", "upstream": "upstream-sora", "price_per_second": 0.25}]
     assert first["can"] == ["remix", "cancel", "delete", "recover"]
     assert (second["name"], second["enabled"], second["running"]) == ("b", False, 0)
@@ -162,13 +163,71 @@ async def test_an_operator_reads_how_the_channels_stand(launch: Launch) -> None:
     assert PROVIDER_KEY not in json.dumps(answer)
 
 
-async def test_a_throttled_channel_says_until_when(launch: Launch) -> None:
-    """The time to which the upstream put us off is shown while it lasts."""
+async def test_a_throttled_channel_says_for_how_long(launch: Launch) -> None:
+    """The seconds for which the upstream put us off are shown while they last."""
     product = await launch(TEXT, plugins=PLUGINS)
     product.channel("a").then("create", Throttled("Busy.", retry_after=50))
     await product.create()
     _, answer, _ = await product.call("GET", "/admin/api/channels")
-    assert 0 < answer["data"][0]["throttled_until"] - time.time() <= 50
+    assert 40 < answer["data"][0]["throttled_for"] <= 50
+
+
+async def test_a_closed_breaker_has_no_reason(launch: Launch) -> None:
+    """A failure that did not trip the channel is no reason for anything."""
+    product = await launch(TEXT, plugins=PLUGINS)
+    await doubtful(product)
+    assert core_of(product).breakers.of("a").why
+    _, answer, _ = await product.call("GET", "/admin/api/channels")
+    assert answer["data"][0]["breaker"] == {"state": "closed", "why": "", "open_for": 0.0}
+
+
+async def test_a_channel_that_left_is_shown_while_videos_need_it(launch: Launch) -> None:
+    """Videos that run there, and those that only it may make, keep it in the list; others that wait do not."""
+    product = await launch(TEXT.replace("max_running: 7", "max_running: 1"), plugins=PLUGINS)
+    running = await doubtful(product)
+    pinned = await product.create(metadata={"channel": "a"})
+    await product.create()
+    await core_of(product).channels.apply([])
+
+    async def shown() -> list[dict[str, Any]]:
+        return list((await product.call("GET", "/admin/api/channels"))[1]["data"])
+
+    assert await shown() == [{"name": "a", "object": "channel", "configured": False, "running": 1}]
+    await resolve(product, running, answer="give_up")
+    assert await shown() == [{"name": "a", "object": "channel", "configured": False, "running": 0}]
+    assert (await product.call("DELETE", f"/v1/videos/{pinned['id']}"))[0] == 200
+    assert await shown() == []
+
+
+async def test_a_waiting_video_says_for_what(launch: Launch) -> None:
+    """Nothing is decided while it waits, unless its channel is given; each channel says why it has not begun."""
+    text = TEXT.replace("max_running: 7", "max_running: 1").replace("enabled: false", "max_running: 1, weight: 1")
+    product = await launch(text, plugins=PLUGINS)
+    for name in ("a", "b"):
+        product.channel(name).then("create", UpstreamTimeout("slow"))
+        await product.create(metadata={"channel": name})
+
+    async def story(**body: Any) -> tuple[str, dict[str, Any]]:
+        video_id = (await product.create(**body))["id"]
+        return video_id, (await product.call("GET", f"/admin/api/videos/{video_id}"))[1]
+
+    full = "full: 1 of 1 places are taken"
+    video_id, told = await story()
+    assert (told["stage"], told["channel"], told["upstream_model"]) == ("waiting", None, None)
+    assert told["waits_for"] == {"a": full, "b": full}
+    _, told = await story(metadata={"channel": "b"})
+    assert (told["stage"], told["channel"], told["waits_for"]) == ("waiting", "b", {"b": full})
+    await core_of(product).channels.apply([])
+    told = (await product.call("GET", f"/admin/api/videos/{video_id}"))[1]
+    assert (told["channel"], told["waits_for"]) == (None, {})
+
+
+async def test_a_video_that_does_not_wait_waits_for_nothing(launch: Launch) -> None:
+    """Its channel is decided, and `waits_for` is null."""
+    product = await launch(TEXT, plugins=PLUGINS)
+    video = await product.done((await product.create())["id"])
+    told = (await product.call("GET", f"/admin/api/videos/{video['id']}"))[1]
+    assert (told["channel"], told["upstream_model"], told["waits_for"]) == ("a", "upstream-sora", None)
 
 
 async def test_the_audit_is_a_list(launch: Launch) -> None:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.engine import inbox as answers
 from proxy.engine import recovery
-from proxy.errors import ChannelUnavailable, InvalidRequest, UpstreamError, UpstreamGone
-from proxy.models import UpstreamJob
+from proxy.errors import ChannelUnavailable, InvalidRequest, Stopping, UpstreamError, UpstreamGone
+from proxy.models import JobError, UpstreamJob
+from proxy.records import Video
 from tests.conftest import Launch
 from tests.engine.doubts import (
     BRIEF,
@@ -18,7 +20,9 @@ from tests.engine.doubts import (
     audited,
     core_of,
     doubts,
+    engine_of,
     failed,
+    late,
     only_attempt,
     pending,
     resolve,
@@ -153,10 +157,121 @@ async def test_a_job_that_the_upstream_does_not_know_is_refused(launch: Launch) 
         await resolve(product, video_id, "attach", "mistyped")
     assert (refusal.value.param, await audited(product)) == ("upstream_id", [])
     (asked,) = channel.asked("fetch")
-    assert (asked.id, asked.status) == ("mistyped", "in_progress")
+    assert (asked.id, asked.status) == ("mistyped", "queued")
     delivered = (await resolve(product, video_id, "attach", "mistyped", force=True)).delivered_as
     assert (await product.done(delivered.id))["status"] == "completed"
     assert (await audited(product))[0][3]["force"] is True
+
+
+@pytest.mark.parametrize("make", [pending, failed])
+async def test_what_the_upstream_says_when_it_is_asked_counts(
+    launch: Launch, make: Callable[..., Awaitable[str]]
+) -> None:
+    """The video that delivers the job has its status, progress and facts at once."""
+    product = await launch(PENDING if make is pending else BRIEF, plugins=PLUGINS)
+    video_id = await make(product)
+    going: asyncio.Future[UpstreamJob] = asyncio.get_running_loop().create_future()
+    job = UpstreamJob(id="found-1", status="in_progress", progress=40, facts={"region": "eu"})
+    product.channel("a").then("fetch", job, going)
+    delivered = (await resolve(product, video_id, "attach", "found-1")).delivered_as
+    assert (delivered.status, delivered.progress, delivered.stage) == ("in_progress", 40, "running")
+    assert (await stored(product, delivered.id)).job.facts == {"region": "eu"}
+    going.set_result(UpstreamJob(id="found-1", status="completed"))
+    assert (await product.done(delivered.id))["status"] == "completed"
+
+
+@pytest.mark.parametrize("make", [pending, failed])
+@pytest.mark.parametrize("status", ["completed", "failed"])
+async def test_a_job_that_has_ended_ends_its_video(
+    launch: Launch, make: Callable[..., Awaitable[str]], status: str
+) -> None:
+    """No further poll is needed, whoever waits for the end hears of it, and a failure does not show the job's id."""
+    product = await launch(PENDING if make is pending else BRIEF, plugins=PLUGINS)
+    told: list[tuple[str, str]] = []
+    handed_over: list[Video] = []
+    heard = asyncio.Event()
+
+    async def listen(video: Video, before: str) -> None:
+        told.append((video.id, video.status))
+        heard.set()
+
+    video_id = await make(product)
+    engine_of(product).tell("test", listen)
+    engine_of(product).inbox._hand_over = handed_over.append
+    error = JobError("upstream_failed", "Job found-1 broke.") if status == "failed" else None
+    product.channel("a").then("fetch", UpstreamJob(id="found-1", status=status, error=error))
+    delivered = (await resolve(product, video_id, "attach", "found-1")).delivered_as
+    assert (delivered.stage, delivered.status) == ("ended", status)
+    shown = (await product.call("GET", f"/v1/videos/{delivered.id}"))[1]
+    assert shown["status"] == status
+    assert "found-1" not in str(shown["error"])
+    async with asyncio.timeout(4):
+        while (delivered.id, status) not in told:
+            heard.clear()
+            await heard.wait()
+    assert (len(product.channel("a").asked("fetch")), handed_over) == (1, [])
+    assert core_of(product).places["a"] == set()
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("make", [pending, failed])
+async def test_a_job_that_nobody_has_seen_is_queued(
+    launch: Launch, make: Callable[..., Awaitable[str]], force: bool
+) -> None:
+    """Without the upstream's word nothing is claimed that a later one would take back."""
+    product = await launch(PENDING if make is pending else BRIEF, plugins=PLUGINS)
+    video_id = await make(product)
+    going: asyncio.Future[UpstreamJob] = asyncio.get_running_loop().create_future()
+    product.channel("a").then("fetch", *([] if force else [UpstreamError("HTML")]), going)
+    delivered = (await resolve(product, video_id, "attach", "found-1", force=force)).delivered_as
+    assert (delivered.stage, delivered.status, delivered.progress) == ("running", "queued", 0)
+    going.set_result(UpstreamJob(id="found-1", status="completed"))
+    assert (await product.done(delivered.id))["status"] == "completed"
+
+
+async def test_what_was_known_of_a_late_job_is_kept(launch: Launch) -> None:
+    """The upstream is asked with the facts of the job as it took it, and what it says now comes on top."""
+    product = await launch(PENDING, plugins=PLUGINS)
+    video_id = await late(product)
+    attempt = await only_attempt(product, video_id)
+    known = UpstreamJob(id="paid", status="in_progress", facts={"region": "eu", "step": 1})
+    await core_of(product).store.save_attempt(replace(attempt, job=known))
+    going: asyncio.Future[UpstreamJob] = asyncio.get_running_loop().create_future()
+    product.channel("a").then("fetch", UpstreamJob(id="paid", status="in_progress", facts={"step": 2}), going)
+    delivered = (await resolve(product, video_id, "attach", "paid")).delivered_as
+    assert product.channel("a").asked("fetch")[0] == known
+    assert delivered.job.facts == {"region": "eu", "step": 2}
+    going.set_result(UpstreamJob(id="paid", status="completed"))
+
+
+@pytest.mark.parametrize("word", ["attach", "not_created", "give_up"])
+async def test_a_server_that_stops_settles_nothing(launch: Launch, word: str) -> None:
+    """The answer is refused before anybody is asked, and may be given again to the next process."""
+    product = await launch(PENDING, plugins=PLUGINS)
+    video_id = await pending(product)
+    core_of(product).closing = True
+    with pytest.raises(Stopping) as refusal:
+        await resolve(product, video_id, word, "found-1" if word == "attach" else None)
+    assert refusal.value.should_retry is not False
+    assert product.channel("a").asked("fetch") == []
+    assert (len(await doubts(product)), await audited(product)) == (1, [])
+
+
+async def test_a_server_that_begins_to_stop_settles_nothing(launch: Launch) -> None:
+    """Nor does one that stops while the upstream is asked for the job."""
+    product = await launch(PENDING, plugins=PLUGINS)
+    video_id = await pending(product)
+    looking: asyncio.Future[UpstreamJob] = asyncio.get_running_loop().create_future()
+    product.channel("a").then("fetch", looking)
+    answering = asyncio.create_task(resolve(product, video_id, "attach", "found-1"))
+    async with asyncio.timeout(10):
+        while not product.channel("a").asked("fetch"):
+            await asyncio.sleep(0)
+    core_of(product).closing = True
+    looking.set_result(UpstreamJob(id="found-1", status="in_progress"))
+    with pytest.raises(Stopping):
+        await answering
+    assert (len(await doubts(product)), await audited(product)) == (1, [])
 
 
 @pytest.mark.parametrize("trouble", [UpstreamError("HTML"), KeyError("a bug"), asyncio.CancelledError()])
@@ -209,6 +324,7 @@ async def test_another_process_may_be_asked(launch: Launch) -> None:
     first = await launch(PENDING, plugins=PLUGINS)
     video_id = await pending(first)
     second = await launch(PENDING, plugins=PLUGINS)
+    second.channel("a").then("fetch", UpstreamJob(id="found-1", status="in_progress"))
     await resolve(second, video_id, "attach", "found-1")
     assert (await second.done(video_id))["status"] == "completed"
     assert {job.id for job in first.channel("a").asked("fetch")} == {"found-1"}

@@ -29,7 +29,9 @@ BEARER = {"Authorization": f"Bearer {KEY}"}
 def channels(sim: OpenAISimulator, *, dead: int | None = None, grace: float = 1) -> str:
     """`dead` is a port that nobody listens on: a channel that is always asked first and never reached."""
     text = f"server: {{submit_wait: 0.7, unknown_grace: {grace}, queue_timeout: 15}}\nchannels:\n"
+    # Without a breaker, which would hold the storm off: tests/soak has one.
     common = "type: openai, models: [sora-2], poll_every: 0.05, timeout: {connect: 2, first_byte: 0.6, total: 2}"
+    common += ", breaker: null"
     if dead is not None:
         text += f"  - {{name: dead, {common}, base_url: 'http://127.0.0.1:{dead}', api_key: k, priority: 9}}\n"
     return text + f"  - {{name: up, {common}, base_url: '{sim.base_url}', api_key: sk-test}}\n"

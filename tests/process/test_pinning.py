@@ -168,7 +168,7 @@ async def two_videos(product: Product, sim: OpenAISimulator) -> tuple[str, str]:
 
 async def test_a_channel_that_is_gone(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its videos stay readable, what needs it is a 503 that no SDK repeats, its polls pause and go on at its return."""
-    monkeypatch.setattr(polling, "ABSENT_WAIT", 0.05)
+    monkeypatch.setattr(polling, "LOOK_AGAIN", 0.05)
     async with SimulatorServer(OpenAISimulator(keys=KEYS)) as sim:
         both = "channels:\n" + entry(sim, "a") + entry(sim, "b", ", priority: 1, poll_timeout: 0.6")
         product = await launch(both)
