@@ -11,7 +11,7 @@ from tests.soak.evidence import load
 from tests.soak.harness import Options, run
 from tests.soak.summary import table
 
-KILLS = 15
+KILLS = 10
 
 
 @pytest.mark.parametrize("seed", [11])
