@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable
 
 from proxy.channels import LiveChannel
 from proxy.engine import states
 from proxy.engine.core import Core, log, plugin_fault
 from proxy.engine.states import IllegalMove
+from proxy.engine.submissions import submission_start
 from proxy.engine.waiting import WaitingQueue
 from proxy.errors import ApiError, ChannelUnavailable, InvalidRequest, VideoNotDeletable, VideoNotFound
-from proxy.records import Video
+from proxy.records import Attempt, Video
+from proxy.store import attempts
 
 
 class Deleter:
@@ -37,14 +40,31 @@ class Deleter:
             last = current
             return self._deleted(current, seen=video, force=force)
 
+        def doubt(db: sqlite3.Connection) -> None:
+            # What is on its way may be taken, and nobody waits for it any more: the inbox shows it until the upstream's
+            # word is in, which may be never.
+            if last.stage == "submitting":
+                attempts.save(db, self._forgotten(last))
+
         try:
             # Whatever happened to it meanwhile, it is what its owner saw or later: never one that started since.
-            await self._core.move(video_id, step, anyones=True)
+            await self._core.move(video_id, step, anyones=True, also=doubt)
         except IllegalMove:
             raise VideoNotFound(f"Video with id '{video_id}' not found.") from None
         self._queue.forget(video_id)
         if last.stage == "ended":
             await self._delete_upstream(last)
+
+    def _forgotten(self, video: Video) -> Attempt:
+        assert video.attempt_id is not None
+        return Attempt(
+            id=video.attempt_id,
+            video_id=video.id,
+            channel=video.channel,
+            started_at=submission_start(video),
+            state="unknown",
+            note="its owner deleted it while it was on its way",
+        )
 
     def _deleted(self, current: Video, *, seen: Video, force: bool) -> Video:
         if seen.stage == "waiting" and current.stage in states.AT_UPSTREAM and not force:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.app import WIRING
-from proxy.errors import InvalidRequest, Throttled, UpstreamError, UpstreamTimeout
+from proxy.errors import InvalidRequest, Throttled, UpstreamError, UpstreamRefused, UpstreamTimeout
 from proxy.models import UpstreamJob
 from tests.conftest import Launch
 from tests.engine.deleting import (
@@ -172,6 +172,9 @@ async def test_forgotten_on_its_way_its_upstream_id_is_kept(launch: Launch, text
     (video_id,) = await listed(product)
     assert await delete(product, video_id, force=True) == (200, None)
     await check_gone(product, {"id": video_id})
+    # Should this process end now, or the upstream never answer, the operator still has the doubt to settle.
+    (doubt,) = await product.core.store.attempts(video_id)
+    assert (doubt.state, doubt.upstream_id, await product.core.store.unsettled()) == ("unknown", None, 1)
     answer.set_result(RUNNING)
     await creating
     assert [job.id for job in channel.asked("cancel")] == (["up-1"] if text == CAN else [])
@@ -180,6 +183,22 @@ async def test_forgotten_on_its_way_its_upstream_id_is_kept(launch: Launch, text
     assert (attempt.state, attempt.upstream_id) == ("taken", "up-1")
     await check_gone(product, {"id": video_id})
     assert asked_for(product, "x") == 1
+
+
+async def test_forgotten_on_its_way_and_refused_leaves_no_doubt(launch: Launch) -> None:
+    """The upstream's late word that it did not take it settles the matter: there is nothing for the operator to do."""
+    product = await launch(CAN, plugins=PLUGINS)
+    answer = word()
+    product.channel("a").then("create", answer)
+    creating = asyncio.create_task(product.call("POST", "/v1/videos", json={"prompt": "x"}))
+    await reaches(lambda: asked_for(product, "x") == 1)
+    (video_id,) = await listed(product)
+    assert await delete(product, video_id, force=True) == (200, None)
+    assert await product.core.store.unsettled() == 1
+    answer.set_exception(UpstreamRefused("Not here."))
+    await creating
+    (attempt,) = await product.core.store.attempts(video_id)
+    assert (attempt.state, await product.core.store.unsettled()) == ("refused", 0)
 
 
 async def test_an_unknown_outcome_is_deleted_by_force_alone(launch: Launch) -> None:
