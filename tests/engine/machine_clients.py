@@ -297,10 +297,13 @@ class Clients:
         assert engine._poller._clocks.keys() == running, f"{running} run, {list(engine._poller._clocks)} are polled"
 
     def _booked(self, submission: Submission) -> None:
-        state = self.laws.attempts[submission.attempt_id].state
+        attempt = self.laws.attempts[submission.attempt_id]
+        state = attempt.state
         match submission.outcome:
             case None:
-                wanted = {"recorded"}
+                # Whose video its owner forgot is in doubt at once: nobody may be there any more to hear how it went.
+                forgotten = self.laws.videos[attempt.video_id].stage == "deleted"
+                wanted = {"unknown" if forgotten else "recorded"}
             case "unknown":
                 wanted = {"unknown", "taken", "absent"}
             case "client":
