@@ -1,6 +1,7 @@
 """The demo channel's folder: what a job needs to begin again, its film, the pictures taken out of it. All of it blocks.
 
-`ID.json` the facts · `ID.png` the backdrop · `ID.mp4` the film · `ID.webp` and `ID.jpg` stills · `character_….png`
+`ID.json` the facts · `ID.png` the backdrop · `ID.end.png` the last frame · `ID.mp4` the film · `ID.webp` and `ID.jpg`
+stills · `character_….png`
 """
 
 from __future__ import annotations
@@ -51,16 +52,23 @@ class Files:
         """A JPEG picture with many small frames of the film, made when it is first asked for."""
         return self._still(job_id, "jpg", "JPEG", spritesheet)
 
-    def keep(self, job_id: str, facts: Mapping[str, Any], picture: Callable[[], Image.Image] | None) -> None:
+    def keep(
+        self,
+        job_id: str,
+        facts: Mapping[str, Any],
+        picture: Callable[[], Image.Image] | None,
+        ending: Callable[[], Image.Image] | None = None,
+    ) -> None:
         """Keep what the render needs; an `InvalidRequest` for an unknown character."""
         for character_id in facts["characters"]:
             if not (_CHARACTER.fullmatch(character_id) and self._path(character_id, "png").is_file()):
                 raise InvalidRequest("There is no such character.", param="characters")
-        if picture is not None:
-            with picture() as opened:
-                exact = fitted(opened, (facts["size"][0], facts["size"][1]))
-            with self.written(self._path(job_id, "png")) as file:
-                exact.save(file, "PNG", compress_level=1)
+        for made, form in ((picture, "png"), (ending, "end.png")):
+            if made is not None:
+                with made() as opened:
+                    exact = fitted(opened, (facts["size"][0], facts["size"][1]))
+                with self.written(self._path(job_id, form)) as file:
+                    exact.save(file, "PNG", compress_level=1)
         with self.written(self._path(job_id, "json")) as file:
             file.write_text(json.dumps(facts), "utf-8")
 
@@ -74,13 +82,14 @@ class Files:
 
     def backdrop(self, job_id: str) -> Image.Image:
         """The picture that `keep` kept."""
-        with Image.open(self._path(job_id, "png")) as picture:
-            return picture.convert("RGB")
+        return self._picture(job_id, "png")
 
     def described(self, job_id: str, facts: Mapping[str, Any]) -> Film:
         """The film that the facts of a job describe."""
         backdrop = self.backdrop(job_id) if facts["picture"] else None
-        return Film(facts, backdrop=backdrop, portraits=tuple(map(self._portrait, facts["characters"])))
+        ending = self._picture(job_id, "end.png") if facts.get("ending") else None
+        portraits = tuple(map(self._portrait, facts["characters"]))
+        return Film(facts, backdrop=backdrop, ending=ending, portraits=portraits)
 
     def keep_character(self, name: str, picture: Image.Image) -> str:
         """Keep a portrait; answers its id."""
@@ -132,6 +141,10 @@ class Files:
 
     def _path(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}.{ending}"
+
+    def _picture(self, job_id: str, form: str) -> Image.Image:
+        with Image.open(self._path(job_id, form)) as picture:
+            return picture.convert("RGB")
 
     def _portrait(self, character_id: str) -> Portrait:
         with Image.open(self._path(character_id, "png")) as picture:

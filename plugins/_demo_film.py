@@ -21,17 +21,23 @@ class Film:
     """The frames that the facts of a job describe. The same facts always give the same pictures.
 
     `facts` are JSON: `seed`, `fps`, `size` [width, height], `seconds`, and `parts`, each with the second `at` that it
-    begins, its `text`, `traits` and `accent`.
+    begins, its `text`, `traits` and `accent`. Within its last second the film becomes the picture `ending`.
     """
 
     def __init__(
-        self, facts: Mapping[str, Any], *, backdrop: Image.Image | None = None, portraits: tuple[Portrait, ...] = ()
+        self,
+        facts: Mapping[str, Any],
+        *,
+        backdrop: Image.Image | None = None,
+        ending: Image.Image | None = None,
+        portraits: tuple[Portrait, ...] = (),
     ) -> None:
         self.facts = facts
         self.fps: int = facts["fps"]
         self.size: tuple[int, int] = (facts["size"][0], facts["size"][1])
         self.frames: int = facts["seconds"] * self.fps
         self._backdrop = backdrop
+        self._ending = ending
         self._portraits = portraits
 
     def pictures(self) -> Iterator[Image.Image]:
@@ -49,6 +55,9 @@ class Film:
                 share = (number - first) / self.fps
                 if earlier is not None and share < 1.0:
                     picture = Image.blend(earlier.frame(number, phase), picture, share)
+                left = self.frames - 1 - number
+                if self._ending is not None and left < self.fps:
+                    picture = Image.blend(self._ending, picture.convert("RGB"), left / self.fps)
                 yield picture
                 phase += pace
             earlier = scene

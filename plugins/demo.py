@@ -23,7 +23,7 @@ from proxy import (
     JobError,
     Model,
     Options,
-    PluginError,
+    Picture,
     RateLimited,
     Source,
     UpstreamError,
@@ -49,8 +49,9 @@ FILM = Model(
     seconds=tuple(range(1, MOST_SECONDS + 1)),
     default_seconds=4,
     default_size="720x1280",
-    image=True,
     exact_image=True,
+    max_images=1,
+    last_frame=True,
     audio=False,
     price=0.0,
 )
@@ -73,16 +74,15 @@ class Demo(Channel):
     type = "demo"
     models: ClassVar[Mapping[str, Model]] = {"sora-2": FILM, "sora-2-pro": FILM, "demo": FILM}
     options_class = DemoOptions
+    requires: ClassVar[Mapping[str, str]] = {"av": "run pip install 'reelgate[media]'"}
     poll_every = 0.5
     options: DemoOptions
 
     _renders: Renders | None = None
 
     async def start(self) -> None:
-        try:
-            await asyncio.to_thread(importlib.import_module, "av")
-        except ImportError as error:
-            raise PluginError("plugins/demo.py", "needs PyAV: run  pip install 'reelgate[media]'") from error
+        # It takes a while, and the first film would wait for it.
+        await asyncio.to_thread(importlib.import_module, "av")
         await asyncio.to_thread(self._files.tidy)
         self._renders = Renders(self.options.rendering)
 
@@ -108,8 +108,7 @@ class Demo(Channel):
     async def create(self, request: VideoRequest) -> UpstreamJob:
         layout = clean(request.prompt) if request.seed is None else f"seed {request.seed}"
         facts = self._facts(request, seed(layout), [_part(request)])
-        image = request.image
-        return await self._begin(request, facts, None if image is None else lambda: _decoded(image.data))
+        return await self._begin(request, facts, _opened(request.image), _opened(request.last_frame))
 
     async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
         facts = self._facts(request, source.facts["seed"], [_part(request, source)], source)
@@ -220,15 +219,20 @@ class Demo(Channel):
         return (lambda: self._files.backdrop(source.id)) if source.facts["picture"] else None
 
     async def _begin(
-        self, request: VideoRequest, facts: dict[str, Any], backdrop: Callable[[], Image.Image] | None
+        self,
+        request: VideoRequest,
+        facts: dict[str, Any],
+        backdrop: Callable[[], Image.Image] | None,
+        ending: Callable[[], Image.Image] | None = None,
     ) -> UpstreamJob:
         self.check(request)
         if "429" in facts["trouble"]:
             raise RateLimited("[429] in the prompt: the demo channel refuses this video as asked.", retry_after=1)
         if self._renders is None or self._renders.closed:
             raise UpstreamRefused("The demo channel is stopping.")
-        job = UpstreamJob(id=_job_id(request), facts=facts | {"picture": backdrop is not None})
-        await asyncio.to_thread(self._files.keep, job.id, job.facts, backdrop)
+        facts |= {"picture": backdrop is not None, "ending": ending is not None}
+        job = UpstreamJob(id=_job_id(request), facts=facts)
+        await asyncio.to_thread(self._files.keep, job.id, job.facts, backdrop, ending)
         return await self.fetch(job)
 
     def _work(self, job_id: str, facts: Mapping[str, Any]) -> Callable[[Render], None]:
@@ -265,6 +269,10 @@ def _part(request: VideoRequest, source: UpstreamJob | None = None, at: int = 0)
     text = clean(request.prompt)
     earlier = source.facts["parts"][-1]["traits"] if source is not None else {}
     return {"at": at, "text": text, "accent": seed(text), "traits": {**earlier, **traits(request.prompt)}}
+
+
+def _opened(picture: Picture | None) -> Callable[[], Image.Image] | None:
+    return None if picture is None else lambda: _decoded(picture.data)
 
 
 def _decoded(data: bytes) -> Image.Image:

@@ -28,12 +28,14 @@ from proxy.models import (
     JobError,
     Model,
     Picture,
-    Reply,
+    PictureForm,
     Source,
+    Spooled,
     UpstreamJob,
     Variant,
     VideoRequest,
 )
+from proxy.reply import Reply
 
 __all__ = [
     "ABSENT",
@@ -49,10 +51,12 @@ __all__ = [
     "Options",
     "Outcome",
     "Picture",
+    "PictureForm",
     "PluginError",
     "RateLimited",
     "Reply",
     "Source",
+    "Spooled",
     "Throttled",
     "UnsupportedOperation",
     "UpstreamError",

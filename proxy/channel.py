@@ -15,7 +15,8 @@ from typing import ClassVar, Final
 import msgspec
 
 from proxy.errors import ApiError, UnsupportedOperation
-from proxy.models import Absent, Clip, Model, Reply, Source, UpstreamJob, Variant, VideoRequest
+from proxy.models import Absent, Clip, Model, PictureForm, Source, UpstreamJob, Variant, VideoRequest
+from proxy.reply import Reply
 from proxy.upstream import Upstream
 
 OPERATIONS: Final = ("remix", "edit", "extend", "character", "cancel", "delete", "recover")
@@ -60,12 +61,17 @@ class Channel(ABC):
     models: ClassVar[Mapping[str, Model]] = {}
     """The upstream's models by their own names; empty means that any name is passed on and nothing is limited."""
     options_class: ClassVar[builtins.type[Options]] = Options
+    requires: ClassVar[Mapping[str, str]] = {}
+    """Modules beyond Reelgate's own that the plugin imports when it starts, each with what to run where it is missing:
+    `reelgate check` says so before the start does."""
     default_model: ClassVar[Model] = Model()
     """What a model can do that `models` does not list."""
     base_url: ClassVar[str] = ""
     """The provider's own address, when the entry gives none."""
     poll_every: ClassVar[float] = 5.0
     """Seconds between two polls, the plugin's advice; the entry's `poll_every` wins."""
+    picture_form: ClassVar[PictureForm] = PictureForm()
+    """What the upstream takes as an input picture: the core brings each into this form before the submission."""
     closed_fields: ClassVar[bool] = False
     """Whether the upstream refuses fields that it does not know, so that no metadata may be merged into its body."""
     priced_metadata: ClassVar[frozenset[str]] = PRICED_METADATA

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,10 @@ def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> P
     if plugin is None:
         _unknown_type(entry, registry, conversion)
         return None
+    for name, cure in plugin.cls.requires.items():
+        if importlib.util.find_spec(name) is None:
+            text = f"the plugin {entry.type} needs the module {name}, which is not installed: {cure}"
+            conversion.wrong(_line(entry, "type"), _path(entry, "type"), text)
     options = _options(entry, plugin.cls, conversion)
     if not entry.models and not plugin.cls.models and "models" not in entry.lines:
         text = f"is missing; the plugin {entry.type} has no models of its own, so say which models this channel serves"
@@ -239,6 +244,7 @@ def build(plan: Plan, *, http: Http, data: Path, redactor: Redactor | None = Non
             timeout=entry.timeout,
             allow_hosts=entry.allow_hosts,
             redactor=redactor,
+            folder=data / "work",
         )
         folder = data / "channels" / entry.name
         return LiveChannel(plan, plan.cls(name=entry.name, options=plan.options, upstream=upstream, folder=folder))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import enum
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
-from proxy.errors import UpstreamError
+from proxy.errors import UnsupportedOperation, UpstreamError
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
 STATUSES: Final = ("queued", "in_progress", "completed", "failed")
@@ -57,7 +60,8 @@ class Model:
 
     `seconds` are the legal durations; `sizes` legal `WxH` or ratio words, the default first unless `default_size`
     says otherwise; `price` US dollars per second. `exact_image` says that an input picture must have the video's
-    pixel size, so that the core fits it (`fit:` of the entry).
+    pixel size, so that the core fits it (`fit:` of the entry). `max_images` is how many input pictures one request may
+    have (None: not limited here); `last_frame` whether a picture may be named for the end of the video.
     """
 
     seconds: tuple[int, ...] = ()
@@ -66,6 +70,8 @@ class Model:
     default_size: str | None = None
     image: bool = True
     exact_image: bool = False
+    max_images: int | None = None
+    last_frame: bool = False
     audio: bool | None = None
     price: float | None = None
 
@@ -73,11 +79,29 @@ class Model:
 # ---------------------------------------------------------------- what goes into a plugin
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureForm:
+    """What an upstream takes as an input picture. The core brings a client's picture into this form, and changes no
+    byte of one that has it already.
+
+    `media_types` are those it takes, the one to turn others into first; `max_bytes` bounds the file (before any
+    base64), `min_side` and `max_side` its width and height in pixels. `address` says that it takes nothing but a public
+    URL, so that `Picture.url` is never None: the client's own, or a signed link to this server.
+    """
+
+    media_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
+    max_bytes: int | None = None
+    min_side: int | None = None
+    max_side: int | None = None
+    address: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An input picture, already fetched, sniffed and decoded once: `data` is a whole image file.
+    """An input picture, already fetched, sniffed, decoded once and upright: `data` is a whole image file.
 
-    `url` is the address that the client gave, if it gave one, for upstreams that want an address.
+    A plugin takes what its upstream wants: `data`, `base64`, `data_uri` or `url`, which is the address that the client
+    gave, if it gave one; where the channel's `picture_form` asks for an address it is never None.
     """
 
     data: bytes = field(repr=False)
@@ -101,11 +125,23 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video file that the client uploaded, on our disk until the submission is over."""
+    """A video file that the client uploaded, on our disk until the submission is over.
+
+    `url` is a signed link to it, for upstreams that take nothing else; None where the server has no `public_url`.
+    """
 
     path: Path
     media_type: str = "video/mp4"
     filename: str = "video.mp4"
+    url: str | None = None
+
+
+FrameOf = Callable[[Literal["first", "last"]], Awaitable[Picture]]
+"""Gives a frame of a video as a PNG."""
+
+
+async def _no_frame(which: str) -> Picture:
+    raise UnsupportedOperation("There is no source video to take a frame from.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +151,10 @@ class VideoRequest:
     `model` is the upstream's own name; `seconds` (for an extension: the seconds to add) and `size` (`WxH`) are never
     None; `attempt_id` is fixed before the submission and unique to it: the handle for external ids, idempotency keys
     and `recover`. `metadata` is what may be merged into the upstream body, never over a field that the plugin sets.
+
+    `images` are the input pictures, the first of which becomes the first frame; `last_frame` the one that the video
+    ends with. `source_frame("last")` gives a frame of the video that is remixed, edited or extended, for an upstream
+    that goes on from a picture; it costs a download, and raises an `ApiError`.
     """
 
     prompt: str
@@ -124,12 +164,14 @@ class VideoRequest:
     attempt_id: str
     kind: Kind = "create"
     images: tuple[Picture, ...] = ()
+    last_frame: Picture | None = None
     video: Clip | None = None
     characters: tuple[str, ...] = ()
     audio: bool | None = None
     seed: int | None = None
     negative_prompt: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    source_frame: FrameOf = field(default=_no_frame, repr=False, compare=False)
 
     @property
     def image(self) -> Picture | None:
@@ -189,9 +231,10 @@ class UpstreamJob:
     """A job as the upstream tells it.
 
     `id` is the upstream's and never reaches a client. `progress` is 0 to 100. `url` is where the result is, when the
-    upstream gives an address. `expires_at` (unix seconds) is when the result vanishes. `facts` are the plugin's own
-    (JSON values, small): stored with the video and handed back with every later call. `poll_after` is the plugin's
-    advice in seconds. `error` may be given as a sentence.
+    upstream gives an address, and `url_expires_at` (unix seconds) when that address stops working although the result
+    is still there: the core asks `fetch` for a new one then. `expires_at` (unix seconds) is when the result itself
+    vanishes. `facts` are the plugin's own (JSON values, small): stored with the video and handed back with every later
+    call. `poll_after` is the plugin's advice in seconds. `error` may be given as a sentence.
     """
 
     id: str
@@ -202,6 +245,7 @@ class UpstreamJob:
     expires_at: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     poll_after: float | None = None
+    url_expires_at: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.id, int) and not isinstance(self.id, bool):
@@ -219,6 +263,7 @@ class UpstreamJob:
         _must(self.url is None or isinstance(self.url, str), "url", "text")
         _must(_is_number(self.expires_at), "expires_at", "unix seconds")
         _must(_is_number(self.poll_after), "poll_after", "seconds")
+        _must(_is_number(self.url_expires_at), "url_expires_at", "unix seconds")
         _must(_is_storable(self.facts), "facts", "a dict of JSON values")
         object.__setattr__(self, "facts", dict(self.facts))
         if self.expires_at is not None:
@@ -253,79 +298,56 @@ def _whole_progress(progress: float | None, status: str) -> int:
     return int(min(max(progress, 0), 99))
 
 
+class Spooled:
+    """Bytes that were too many for the memory, in a temporary file that vanishes with this object: see
+    `Upstream.get(..., spool=True)`. `path` is good as long as the object lives and nobody has taken the file."""
+
+    __slots__ = ("__weakref__", "_gone", "path", "size")
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path: Final = path
+        self.size: Final = size
+        self._gone = weakref.finalize(self, _remove, path)
+
+    def take(self, to: Path) -> None:
+        """Move the file to `to`, where it stays; blocks. It must be on the same file system."""
+        self.path.replace(to)
+        self._gone.detach()
+
+
+def _remove(path: Path) -> None:
+    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while.
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        path.unlink(missing_ok=True)
+    else:
+        loop.run_in_executor(None, partial(path.unlink, missing_ok=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the bytes of a result are: exactly one of `url`, `path`, `data` and `stream`.
+    """Where the bytes of a result are: exactly one of `url`, `path`, `data`, `spooled`, `stream` and `read`.
 
-    `headers` go with a `url` request (an upstream that wants its key); a `url` without headers is public. `stream` is
-    called for each reader and gives the bytes from the start. `size` is the number of bytes, where it is known.
+    `headers` go with a `url` request (an upstream that wants its key); a `url` without headers is public. `spooled` is
+    what `Upstream` put aside out of an answer. `stream` is called for each reader and gives the bytes from the start;
+    `read` is called with the first byte and the number of bytes, and gives those: it needs `size`, the number of all
+    bytes, which the others may say where it is known.
     """
 
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     path: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    spooled: Spooled | None = None
     stream: Callable[[], AsyncIterator[bytes]] | None = None
+    read: Callable[[int, int], AsyncIterator[bytes]] | None = None
     size: int | None = None
     media_type: str = "video/mp4"
 
     def __post_init__(self) -> None:
-        if sum(form is not None for form in (self.url, self.path, self.data, self.stream)) != 1:
-            raise ValueError("a Source has exactly one of url, path, data and stream")
-
-
-_STEP = re.compile(r"[^.\[\]]+")
-
-
-class Reply:
-    """An upstream's answer: `status`, lower-case `headers`, and `data`, the decoded JSON (None when it is none).
-
-    A path such as `"task.output[0].url"` (or `"task.output.0.url"`) walks objects and lists.
-    """
-
-    __slots__ = ("channel", "data", "headers", "status", "text")
-
-    def __init__(
-        self,
-        data: Any,
-        *,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-        text: str = "",
-        channel: str = "",
-    ) -> None:
-        self.data = data
-        self.status = status
-        self.headers = headers or {}
-        self.text = text
-        self.channel = channel
-
-    def get(self, path: str, default: Any = None) -> Any:
-        """The value at `path`, or `default` where any step is missing or null."""
-        value = self.data
-        for step in _STEP.findall(path):
-            if isinstance(value, dict):
-                value = value.get(step)
-            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-                value = value[int(step)]
-            else:
-                return default
-        return default if value is None else value
-
-    def need(self, path: str) -> Any:
-        """The value at `path`; an `UpstreamError` that names the path where there is none."""
-        value = self.get(path)
-        if value is None or value == "":
-            raise UpstreamError(f"{self._who()} answered {self.status} without {path}")
-        return value
-
-    def choose(self, path: str, words: Mapping[Any, Any]) -> Any:
-        """`words[value at path]`; an `UpstreamError` that names an unknown word, so that it never fails a job."""
-        value = self.need(path)
-        try:
-            return words[value]
-        except (KeyError, TypeError):
-            raise UpstreamError(f"{self._who()}: unknown {path} {str(value)[:60]!r}") from None
-
-    def _who(self) -> str:
-        return self.channel or "the upstream"
+        forms = (self.url, self.path, self.data, self.spooled, self.stream, self.read)
+        if sum(form is not None for form in forms) != 1:
+            raise ValueError("a Source has exactly one of url, path, data, spooled, stream and read")
+        if self.read is not None and self.size is None:
+            raise ValueError("a Source with read needs its size")

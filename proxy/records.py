@@ -43,6 +43,7 @@ class Ask:
     seconds: int | None = None
     size: str | None = None
     images: tuple[Upload, ...] = ()
+    last_frame: Upload | None = None
     video: Upload | None = None
     source_id: str | None = None
     characters: tuple[str, ...] = ()
@@ -93,6 +94,8 @@ class StoredInput(msgspec.Struct, frozen=True, kw_only=True):
     height: int = 0
     url: str | None = None
     filename: str = ""
+    param: str = "input_reference"
+    """The field to blame."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -100,6 +103,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     extension_seconds: int | None = None
     images: tuple[StoredInput, ...] = ()
+    last_frame: StoredInput | None = None
     video: StoredInput | None = None
     characters: tuple[str, ...] = ()
     audio: bool | None = None
@@ -200,6 +204,48 @@ class Character(msgspec.Struct, frozen=True, kw_only=True):
     upstream_id: str
     name: str
     created_at: int
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a client uploaded by `POST /files`; its bytes lie in the data folder's `files/` under its id.
+
+    `created_at` and `expires_at` are unix seconds; `media_type` is told by the bytes.
+    """
+
+    id: str
+    tenant: str
+    key_id: str
+    filename: str
+    purpose: str
+    media_type: str
+    size: int
+    created_at: int
+    expires_at: int
+
+
+ArchiveState = Literal["due", "stored", "lost", "removed"]
+"""Where the copy of a completed video is:
+
+due      to be made at `next_at`
+stored   complete in the archive
+lost     given up: the upstream has it no more, or told for good that it cannot be had
+removed  was stored, and made room for others or grew too old
+"""
+
+
+class Archived(msgspec.Struct, frozen=True, kw_only=True):
+    """The copy of one completed video. `size` and `sha256` (hexadecimal) are those of the stored bytes; `tries` counts
+    failures in a row; times are unix seconds; `note` is a sentence for the operator."""
+
+    video_id: str
+    channel: str
+    state: ArchiveState = "due"
+    size: int | None = None
+    sha256: str | None = None
+    tries: int = 0
+    next_at: float
+    stored_at: float | None = None
+    note: str = ""
 
 
 class Idempotent(msgspec.Struct, frozen=True, kw_only=True):

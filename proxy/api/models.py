@@ -53,7 +53,8 @@ def _model(card: ModelCard) -> dict[str, Any]:
 
 
 def _capabilities(card: ModelCard) -> dict[str, Any]:
-    """Empty lists mean that any value of the right form is passed on; seconds are texts, as in a video object."""
+    """Empty lists mean that any value of the right form is passed on, and `max_images` null that nothing is known of a
+    bound; seconds are texts, as in a video object."""
     return {
         "id": card.name,
         "object": "video.model",
@@ -62,6 +63,8 @@ def _capabilities(card: ModelCard) -> dict[str, Any]:
         "default_seconds": str(card.default_seconds),
         "default_size": card.default_size,
         "image_input": card.image,
+        "max_images": card.max_images,
+        "last_frame": card.last_frame,
         "audio": card.audio,
         "remix": card.remix,
         "edit": card.edit,

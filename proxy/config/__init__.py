@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,94 +15,17 @@ from proxy.config.conversion import BAD, Conversion, shown
 from proxy.config.rules import Count as Count
 from proxy.config.rules import ModelEntry as ModelEntry
 from proxy.config.rules import Seconds as Seconds
+from proxy.config.settings import ENTRY_KEYS as ENTRY_KEYS
+from proxy.config.settings import ChannelConfig as ChannelConfig
+from proxy.config.settings import Config as Config
+from proxy.config.settings import Server as Server
 from proxy.config.tree import Listing, Node, Problem, Scalar, Table, step
 from proxy.errors import ConfigError, Mistake
-from proxy.upstream import Timeout
 
 Rule = Callable[[Conversion, Node, str, int], Any]
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `server:` block (CONTRACT 2)."""
-
-    public_url: str | None = None
-    database: str | None = None
-    plugins: tuple[str, ...] = ()
-    archive: str | None = None
-    submit_wait: Seconds = 20.0
-    unknown_grace: Seconds = 600.0
-    queue_timeout: Seconds = 3600.0
-    max_queued: Count = 10_000
-    max_queued_per_key: Count | None = None
-    """None: half of `max_queued`, but not under 20."""
-    lease: Annotated[float, msgspec.Meta(ge=0.5)] = 10.0
-    """Seconds after which another process on the same store takes over from one that gives no sign of life."""
-    webhook_hosts: tuple[str, ...] = ()
-    link_ttl: Annotated[int, msgspec.Meta(ge=60)] = 86_400
-    max_body: int = 64 * 2**20
-    dashboard: bool = True
-    metrics: Literal["admin", "open"] = "admin"
-    log: Literal["console", "json"] = "console"
-
-
-class ChannelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of `channels:`. `models` maps public names; None where the entry leaves them out (the plugin's own).
-    `options` are the keys that belong to the plugin; `line` and `lines` say where the entry and each key stand."""
-
-    name: str
-    type: str
-    models: dict[str, ModelEntry] | None = None
-    enabled: bool = True
-    priority: int = 0
-    weight: Count = 1
-    max_running: Count | None = None
-    timeout: Timeout = Timeout()
-    poll_every: Seconds | None = None
-    poll_timeout: Seconds = 86_400.0
-    remix: Literal["auto", "native", "reimagine", "off"] = "auto"
-    content: Literal["proxy", "redirect", "archive"] = "proxy"
-    mapping: Literal["strict", "nearest"] = "strict"
-    fit: Literal["cover", "contain", "exact"] = "cover"
-    allow_hosts: tuple[str, ...] = ()
-    allow_metadata: tuple[str, ...] = ()
-    price: dict[str, Any] | None = None
-    breaker: rules.Breaker | None = rules.Breaker()
-    options: dict[str, Any] = {}
-    line: int = 0
-    lines: dict[str, int] = {}
-    index: int = 0
-    """The place in the list, from 0."""
-    nodes: dict[str, Any] = {}
-    """The nodes of `options`, for those that came from a file: they still know the text as it was written."""
-
-    def same(self, other: ChannelConfig) -> bool:
-        """Whether both say the same, wherever in the file they stand."""
-        nowhere: dict[str, Any] = {"line": 0, "lines": {}, "index": 0}
-        return msgspec.structs.replace(self, **nowhere) == msgspec.structs.replace(other, **nowhere)
-
-    def __repr__(self) -> str:
-        # The options hold credentials, and a repr ends up in tracebacks.
-        return f"ChannelConfig(name={self.name!r}, type={self.type!r})"
-
-
-ENTRY_KEYS: Final = tuple(
-    name for name in ChannelConfig.__struct_fields__ if name not in ("options", "line", "lines", "index", "nodes")
-)
-"""The keys that every entry of `channels:` may have; all others belong to its plugin."""
-
 _SECRET_KEY: Final = re.compile(r"key|secret|token|credential|passw|authorization", re.IGNORECASE)
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file, with the environment put over it. `database` is the SQLite file, where one was named.
-
-    `server.plugins` are existing folders, relative to where the process runs, and the folder `plugins/` beside the file
-    is the last of them where there is one."""
-
-    file: Path
-    server: Server
-    channels: tuple[ChannelConfig, ...]
-    database: Path | None = None
 
 
 class Draft(NamedTuple):
@@ -224,6 +147,7 @@ class _Reading:
         self._file = file
         self._environ = environ
         self._database: Path | None = None
+        self._archives = False
 
     def config(self, root: Table) -> Config:
         known = ("server", "channels")
@@ -260,6 +184,10 @@ class _Reading:
                 "database": rules.database,
                 "archive": rules.archive,
                 "plugins": self._plugins,
+                "archive_max_bytes": rules.size_or_none,
+                "media_cache": rules.size,
+                "inputs": rules.input_limits,
+                "files_per_key": rules.size,
                 "max_body": rules.size,
                 "webhook_hosts": rules.hosts,
             },
@@ -267,6 +195,10 @@ class _Reading:
         beside = self._file.parent / "plugins"
         values["plugins"] = [*values.get("plugins", ()), *([str(beside)] if beside.is_dir() else [])]
         self._environment(values)
+        if place := values.get("archive"):
+            values["archive"] = rules.archive_place(place, self._file.parent)
+        named = table.entries.get("archive")
+        self._archives = named is not None and not (isinstance(named, Scalar) and named.sound and named.value is None)
         return msgspec.convert(values, Server)
 
     def _environment(self, values: dict[str, Any]) -> None:
@@ -338,7 +270,7 @@ class _Reading:
             "models": rules.models,
             "timeout": rules.timeout,
             "price": rules.price,
-            "content": rules.content,
+            "content": self._content,
             "breaker": rules.breaker,
             "allow_hosts": rules.hosts,
         }
@@ -360,6 +292,12 @@ class _Reading:
             lines=dict(node.lines),
             index=index,
         )
+
+    def _content(self, conversion: Conversion, node: Node, path: str, line: int) -> Any:
+        word = rules.content(conversion, node, path, line)
+        if word == "archive" and not self._archives:
+            return self._wrong(line, path, "needs an archive; set server.archive, or write proxy or redirect")
+        return word
 
     # -- both ----------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ built-in value, or `BAD` where it added a problem.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,9 @@ _HOST: Final = re.compile(
     r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::([1-9][0-9]{0,4}))?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
 )
 _LARGEST_PORT: Final = 65535
+# One letter would be a drive.
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_BUCKET: Final = re.compile(r"(?:s3|gs|gcs|az|azure)://[\w.-]+(?:/[^\s\x00-\x1f]*)?", re.ASCII)
 
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -57,6 +61,14 @@ class Breaker(msgspec.Struct, frozen=True):
     failures: Count = 5
     error_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     pause: Seconds = 30.0
+
+
+class InputLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What clients may send in: bytes and pixels of one picture, and pictures of one request."""
+
+    max_bytes: int = 20 * 2**20
+    max_pixels: Count = 64_000_000
+    max_count: Annotated[int, msgspec.Meta(ge=1, le=16)] = 8
 
 
 def name(conversion: Conversion, node: Node, path: str, line: int) -> Any:
@@ -106,9 +118,25 @@ def sqlite_file(address: str, folder: Path) -> Path | None:
 
 
 def archive(conversion: Conversion, node: Node, path: str, line: int) -> Any:
-    if isinstance(node, Scalar) and node.sound and node.value is None:
-        return None
-    return conversion.wrong(line, path, "the archive is not available yet; leave the key out or write null")
+    """A folder, the address of a bucket (`scheme://bucket` and a prefix), or None."""
+    text = conversion.value(node, str | None, path, line)
+    if text is BAD or text is None:
+        return text
+    if not _SCHEME.match(text):
+        return text if text.strip() else conversion.wrong(line, path, "is empty; it is a folder or s3://bucket/prefix")
+    if set("?#@") & set(text):
+        # Not shown: what stands before an @ may be a secret.
+        rule = "must be no more than s3://bucket/prefix; credentials go to the environment"
+        return conversion.wrong(line, path, rule)
+    if not _BUCKET.fullmatch(text):
+        rule = "must be a folder, or a bucket as s3://bucket/prefix, gs://… or az://…"
+        return conversion.wrong(line, path, f"{rule}, not {shown(node)}")
+    return text
+
+
+def archive_place(text: str, folder: Path) -> str:
+    """An archive's folder as an absolute path, relative ones taken from `folder`; a bucket's address as it is."""
+    return text if _SCHEME.match(text) else os.path.abspath(folder / text)
 
 
 def size(conversion: Conversion, node: Node, path: str, line: int) -> Any:
@@ -120,6 +148,27 @@ def size(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     if match and unit and 1 <= float(match[1]) * unit <= 2**50:
         return int(float(match[1]) * unit)
     return conversion.wrong(line, path, f"must be a number of bytes such as 64MiB or 10MB, not {shown(node)}")
+
+
+def size_or_none(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """A number of bytes, or None for no bound."""
+    if isinstance(node, Scalar) and node.sound and node.value is None:
+        return None
+    return size(conversion, node, path, line)
+
+
+def input_limits(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """`{max_bytes: 20MiB, max_pixels: 64000000, max_count: 8}` in parts."""
+    if not isinstance(node, Table):
+        return conversion.wrong(line, path, f"must look like {{max_bytes: 20MiB, max_count: 8}}, not {shown(node)}")
+    text = node.entries.get("max_bytes")
+    if text is None:
+        return conversion.struct(node, InputLimits, path, line)
+    number = size(conversion, text, step(path, "max_bytes"), node.lines["max_bytes"])
+    if number is BAD:
+        return BAD
+    plain = Table({**node.entries, "max_bytes": node_of(number)}, node.lines, node.line)
+    return conversion.struct(plain, InputLimits, path, line)
 
 
 def models(conversion: Conversion, node: Node, path: str, line: int) -> Any:
@@ -172,10 +221,8 @@ def is_size(word: str) -> bool:
 
 
 def content(conversion: Conversion, node: Node, path: str, line: int) -> Any:
-    word = conversion.value(node, Literal["proxy", "redirect", "archive"], path, line)
-    if word == "archive":
-        return conversion.wrong(line, path, "the archive is not available yet; write proxy or redirect")
-    return word
+    """How clients get the bytes."""
+    return conversion.value(node, Literal["proxy", "redirect", "archive"], path, line)
 
 
 def timeout(conversion: Conversion, node: Node, path: str, line: int) -> Any:

@@ -21,6 +21,8 @@ class ModelCard:
     default_seconds: int
     default_size: str
     image: bool
+    max_images: int | None
+    last_frame: bool
     audio: bool | None
     remix: bool
     edit: bool
@@ -53,6 +55,8 @@ def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
         default_seconds=default_seconds(limits),
         default_size=default_size(limits),
         image=limits.image,
+        max_images=limits.max_images if limits.image else 0,
+        last_frame=limits.last_frame,
         audio=limits.audio,
         remix=again,
         edit=live.channel.can("edit") or again,

@@ -71,6 +71,12 @@ def polled(video: Video, job: UpstreamJob, *, now: float) -> Video:
     return _told(video, job, now=now)
 
 
+def renewed(video: Video, job: UpstreamJob) -> Video:
+    """Its upstream told anew where the result of a finished video is."""
+    _need(video, "ended")
+    return replace(video, job=_merged(video.job, job))
+
+
 def failed(video: Video, error: JobError, *, now: float) -> Video:
     """It ends without a result."""
     _need(video, *ACTIVE)
@@ -92,18 +98,7 @@ def deleted(video: Video, *, now: float) -> Video:
 
 
 def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
-    known = video.job
-    if known is not None:
-        job = UpstreamJob(
-            id=job.id,
-            status=job.status,
-            progress=job.progress,
-            url=job.url or known.url,
-            error=job.error,
-            expires_at=job.expires_at or known.expires_at,
-            facts={**known.facts, **job.facts},
-            poll_after=job.poll_after,
-        )
+    job = _merged(video.job, job)
     if job.status == "failed":
         error = (
             job.error
@@ -130,6 +125,23 @@ def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
         job=job,
         status="in_progress" if "in_progress" in (job.status, video.status) else "queued",
         progress=max(video.progress, int(job.progress or 0)),
+    )
+
+
+def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
+    """`job` with what was known before and is not told again."""
+    if known is None:
+        return job
+    return UpstreamJob(
+        id=job.id,
+        status=job.status,
+        progress=job.progress,
+        url=job.url or known.url,
+        error=job.error,
+        expires_at=job.expires_at or known.expires_at,
+        facts={**known.facts, **job.facts},
+        poll_after=job.poll_after,
+        url_expires_at=job.url_expires_at if job.url else known.url_expires_at,
     )
 
 

@@ -186,12 +186,46 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX audit_of_subject ON audit (subject, id)",
         "PRAGMA user_version = 2",
     ),
+    (
+        """
+        CREATE TABLE files (
+            id TEXT PRIMARY KEY NOT NULL,
+            tenant TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            filename TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX files_of_tenant ON files (tenant, id)",
+        "CREATE INDEX files_expiring ON files (expires_at)",
+        """
+        CREATE TABLE archive (
+            video_id TEXT PRIMARY KEY NOT NULL,
+            channel TEXT NOT NULL,
+            state TEXT NOT NULL,
+            size INTEGER,
+            sha256 TEXT,
+            tries INTEGER NOT NULL,
+            next_at REAL NOT NULL,
+            stored_at REAL,
+            note TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX archive_due ON archive (next_at) WHERE state = 'due'",
+        "CREATE INDEX archive_stored ON archive (stored_at) WHERE state = 'stored'",
+        "PRAGMA user_version = 3",
+    ),
 )
 
 TABLES: Final = frozenset(
     {
         *("videos", "attempts", "idempotency", "characters", "keys", "settings"),
         *("workers", "outbox", "webhook_endpoints", "deliveries", "audit"),
+        *("files", "archive"),
     }
 )
 """Ours; others in the same file, such as a replication tool's, are left alone."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from proxy.engine.cards import ModelCard
+from proxy.engine.contents import Found
 from proxy.errors import (
     IdempotencyKeyReused,
     ModelNotFound,
@@ -193,13 +194,10 @@ class MemoryEngine:
         self.forced.append(force)
         self.videos_by_id[video_id] = msgspec.structs.replace(video, stage="deleted")
 
-    def redirects(self, video: Video) -> bool:
-        return False
-
-    async def content(self, video: Video, variant: Variant) -> tuple[Source, NoOpener]:
+    async def content(self, video: Video, variant: Variant) -> Found:
         if video.status != "completed":
             raise VideoNotReady(f"Video is not ready yet, use GET /v1/videos/{video.id} to check status.")
-        return self.source, NoOpener()
+        return Found(self.source, NoOpener())
 
     async def create_character(self, name: str, video: Upload, key: Key) -> Character:
         assert video.path is not None
@@ -239,6 +237,8 @@ def _card(name: str) -> ModelCard:
         default_seconds=4,
         default_size="720x1280",
         image=True,
+        max_images=1,
+        last_frame=False,
         audio=None,
         remix=True,
         edit=False,

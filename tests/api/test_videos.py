@@ -240,6 +240,7 @@ async def test_models(surface: Surface) -> None:
     _, capabilities, _ = await surface.call("GET", "/v1/videos/models")
     assert capabilities["data"][0]["supported_seconds"] == ["4", "8"]
     assert capabilities["data"][0]["price_per_second"] == 0.1
+    assert (capabilities["data"][0]["max_images"], capabilities["data"][0]["last_frame"]) == (1, False)
 
 
 async def test_health_is_public(surface: Surface) -> None:

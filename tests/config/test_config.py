@@ -221,11 +221,16 @@ MISTAKES = {
     ),
     "a path as database": (SMALLEST + "server: {database: x.db}\n", "2: server.database: must look like sqlite:///"),
     "memory": (SMALLEST + "server: {database: 'sqlite://'}\n", "2: server.database: must look like sqlite:///"),
-    "archive": (SMALLEST + "server: {archive: data/v}\n", "2: server.archive: the archive is not available yet"),
+    "archive scheme": (SMALLEST + "server: {archive: 'ftp://x/y'}\n", "2: server.archive: must be a folder, or a bucket"),
+    "archive slash": (SMALLEST + "server: {archive: 's3:/bucket'}\n", "2: server.archive: must be a folder, or a buck"),
+    "archive bucket": (SMALLEST + "server: {archive: 's3://'}\n", "2: server.archive: must be a folder, or a bucket"),
+    "archive empty": (SMALLEST + "server: {archive: ' '}\n", "2: server.archive: is empty; it is a folder or s3://"),
+    "archive secret": (SMALLEST + "server: {archive: 's3://k:hush@b'}\n", "2: server.archive: must be no more than s3"),
+    "archive query": (SMALLEST + "server: {archive: 's3://b/p?x=1'}\n", "2: server.archive: must be no more than s3"),
     "plugin folder": (SMALLEST + "server:\n  plugins:\n  - nope\n", "4: server.plugins[0]: there is no folder"),
     "impossible folder": (SMALLEST + f"server: {{plugins: [{'x' * 5000}]}}\n", "2: server.plugins[0]: there is no"),
     "plugins no list": (SMALLEST + "server: {plugins: x}\n", "2: server.plugins: must be a list, not the text 'x'"),
-    "content archive": (ONE + "  content: archive\n", "4: channels[0].content (channel a): the archive is not availab"),
+    "content archive": (ONE + "  content: archive\n", "4: channels[0].content (channel a): needs an archive; set s"),
     "weight": (ONE + "  weight: -1\n", "4: channels[0].weight (channel a): must be a whole number of at least 1"),
     "quoted number": (
         ONE + "  weight: '3'\n",
@@ -317,7 +322,7 @@ def test_all_mistakes_at_once() -> None:
     found = mistakes(
         """
         server:
-          archive: x
+          archive: "s3:x"
           logs: y
         channels:
           - name: a

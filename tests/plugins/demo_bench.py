@@ -136,9 +136,11 @@ def described(prompt: str, size: tuple[int, int] = (180, 320), seconds: int = 1,
     return usual | {"trouble": [], "picture": False, "characters": []} | facts
 
 
-def painted(facts: dict[str, Any], backdrop: Image.Image | None = None) -> list[Image.Image]:
+def painted(
+    facts: dict[str, Any], backdrop: Image.Image | None = None, ending: Image.Image | None = None
+) -> list[Image.Image]:
     """All frames as they are painted, before any encoding."""
-    return list(module("_demo_film").Film(facts, backdrop=backdrop).pictures())
+    return list(module("_demo_film").Film(facts, backdrop=backdrop, ending=ending).pictures())
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

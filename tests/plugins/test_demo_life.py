@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy import PluginError, RateLimited, UpstreamError, UpstreamGone, UpstreamJob, UpstreamRefused
+from proxy import RateLimited, UpstreamError, UpstreamGone, UpstreamJob, UpstreamRefused
+from proxy.channels import survey
 from tests.plugins.demo_bench import (
     Start,
     ask,
     decoded,
-    demo,
     difference,
     ended,
     film,
@@ -272,9 +272,13 @@ async def test_lost_films_are_rendered_again(start: Start) -> None:
     assert max(difference(one, other) for one, other in zip(before, after, strict=True)) < 0.01
 
 
-async def test_missing_pyav_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without PyAV the plugin loads, and its start names the file and the command that helps."""
+def test_missing_pyav_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PyAV `reelgate check` and the start name the line of the entry and the command that helps."""
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(PluginError) as caught:
-        await demo(tmp_path).start()
-    assert str(caught.value) == "plugins/demo.py: needs PyAV: run  pip install 'reelgate[media]'"
+    file = tmp_path / "channels.yaml"
+    file.write_text("channels:\n- name: films\n  type: demo\n", "utf-8")
+    (mistake,) = survey(file, {}).mistakes
+    assert mistake == (
+        f"{file}:3: channels[0].type (channel films): the plugin demo needs the module av, which is not installed: run "
+        "pip install 'reelgate[media]'"
+    )

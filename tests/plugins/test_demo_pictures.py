@@ -122,6 +122,17 @@ def test_a_picture_is_the_first_frame_and_stays() -> None:
     assert likeness(frames[-1], grown) > likeness(frames[-1], stranger) + 0.2
 
 
+def test_a_last_frame_ends_the_film() -> None:
+    """The film becomes the picture within its last second, and its last frame is the picture itself."""
+    picture = photograph((180, 320))
+    plain = painted(described("a paper plane", seconds=2, fps=4))
+    frames = painted(described("a paper plane", seconds=2, fps=4), ending=picture)
+    assert [frame.tobytes() for frame in frames[:4]] == [frame.tobytes() for frame in plain[:4]]
+    away = [difference(frame, picture) for frame in frames[4:]]
+    assert away == sorted(away, reverse=True)
+    assert frames[-1].tobytes() == picture.tobytes()
+
+
 def test_an_extension_begins_as_its_source() -> None:
     """The first part of an extended film is the source, frame by frame; then the new prompt takes over in a second."""
     source = described(DAY, seconds=2, fps=6)
