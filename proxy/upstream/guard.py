@@ -2,6 +2,10 @@
 
 A check of the URL before the request is not enough: names are resolved again, redirects lead elsewhere. So the last
 word is spoken where the socket is made, about the address actually dialled.
+
+Two kinds of IPv6 address stand for an IPv4 one. An IPv4-mapped one (::ffff:0:0/96) is refused wherever it appears. One
+behind a NAT64 (64:ff9b::/96) is refused where it is written in a URL, but passes as an answer of DNS if the IPv4
+address inside is public: a machine with IPv6 only reaches the rest of the web through such answers, and no other way.
 """
 
 from __future__ import annotations
@@ -10,9 +14,13 @@ import errno
 import ipaddress
 import re
 import socket
+from asyncio import get_running_loop
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 LONGEST_URL: Final = 8192
+_LOOKUPS: Final = 32
 
 # Beyond `is_global`, whose answers differ between the patch releases of Python 3.11 to 3.13 (IANA's special-purpose
 # registries, https://www.iana.org/assignments/iana-ipv4-special-registry/).
@@ -66,8 +75,20 @@ _NEVER_6: Final = tuple(
     )
 )
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_LOW_32: Final = 0xFFFFFFFF
+# RFC 5214 6.1: a tunnel to the IPv4 address in the last 32 bits, whatever the prefix. The mask is for the bit "global".
+_ISATAP, _ISATAP_MASK = 0x00005EFE, 0xFDFFFFFF
+
+# The first is one by RFC 6761, the others in the hosts files of most systems.
+_OWN_NAMES: Final = frozenset(("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"))
 
 _LEGAL_URL: Final = re.compile(r"[!-\[\]-~]+")  # ASCII without space, controls and backslash
+# Python reads more as a number than other parsers do, such as "8_0" and "+80".
+_AUTHORITY: Final = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]{0,5})?")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_LONGEST_NAME: Final = 253
+# No name ends like this, so that it is an IPv4 address or nothing (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _UGLY: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ud800-\udfff]")
 
 
@@ -101,14 +122,16 @@ def check_url(url: str) -> URL:
     try:
         parsed = URL(url)
         port = parsed.port
+        authority = urlsplit(url).netloc
+        parsed.host  # noqa: B018 - decoded here, because broken Punycode raises
     except (ValueError, IndexError):  # yarl 1.25 indexes an empty host in "http://[]@"
         raise UnusableUrl("The URL is malformed.") from None
     if parsed.scheme not in ("http", "https"):
         raise UnusableUrl("The URL must begin with http:// or https://.")
-    if not _possible(parsed.raw_host or "") or not port:
-        raise UnusableUrl("The URL names no possible host or an impossible port.")
     if parsed.raw_user is not None or parsed.raw_password is not None or "@" in (parsed.raw_authority or ""):
         raise UnusableUrl("The URL must not have a user name or password in it.")
+    if not _possible(parsed.raw_host or "") or not port or not _AUTHORITY.fullmatch(authority):
+        raise UnusableUrl("The URL names no possible host or an impossible port.")
     if _LEGAL_URL.fullmatch(url):
         written = URL(url, encoded=True)
         if written.scheme == parsed.scheme and written.raw_authority == parsed.raw_authority:
@@ -117,15 +140,27 @@ def check_url(url: str) -> URL:
 
 
 def _possible(host: str) -> bool:
-    # Python's resolver raises a UnicodeError for labels that DNS cannot have (RFC 1035 2.3.4).
-    return ":" in host or all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
+    if ":" in host:
+        return _is_ipv6(host)
+    # Python's resolver raises a UnicodeError for labels that DNS cannot have (RFC 1035 2.3.4), and another reader of
+    # the same URL may decode a percent sign or stop at a semicolon.
+    name = host.removesuffix(".")
+    return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, name.split(".")))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- addresses
 
 
 def is_public(address: str | IPv4Address | IPv6Address) -> bool:
-    """Whether `address` is a public unicast host; False also for what is no address."""
+    """Whether `address`, an answer of DNS, is a public unicast host; False also for what is no address."""
     if isinstance(address, str):
         try:
             address = ipaddress.ip_address(address)
@@ -134,14 +169,40 @@ def is_public(address: str | IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             return False
-        inner = address.ipv4_mapped
-        if inner is None and address in _NAT64:
-            # DNS64 networks reach every IPv4 host this way, so the host inside decides (RFC 6052).
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is None:
-            return address in _GLOBAL_6 and address.is_global and not any(address in net for net in _NEVER_6)
-        address = inner
+        if address not in _NAT64:
+            return (
+                address in _GLOBAL_6
+                and address.is_global
+                and not any(address in net for net in _NEVER_6)
+                and int(address) >> 32 & _ISATAP_MASK != _ISATAP
+            )
+        address = IPv4Address(int(address) & _LOW_32)
     return address.is_global and not any(address in net for net in _NEVER_4)
+
+
+def check_host(host: str) -> None:
+    """An `UnusableUrl` where `host`, as a URL has it, can be told without a look-up to be out of bounds.
+
+    It is a `ForbiddenAddress` for this machine's own names and for every address that is not public, also in the old
+    spellings that resolvers still read, such as 127.1 or 0x7f000001. A name may still lead anywhere.
+    """
+    plain = host.lower().removesuffix(".")
+    if plain in _OWN_NAMES or plain.endswith(".localhost"):
+        raise ForbiddenAddress(host)
+    if ":" in plain:
+        if not is_public(plain) or IPv6Address(plain) in _NAT64:
+            raise ForbiddenAddress(host)
+        return
+    if not _NUMBER.fullmatch(plain.rpartition(".")[2]):
+        return
+    try:
+        address = IPv4Address(socket.inet_aton(plain))
+    except OSError:
+        raise UnusableUrl("The URL names an address that does not exist.") from None
+    if not is_public(address):
+        raise ForbiddenAddress(host)
+    if str(address) != host:
+        raise UnusableUrl("The URL writes its address in a form that is not accepted; write it as four plain numbers.")
 
 
 class Allowance:
@@ -156,9 +217,13 @@ class Allowance:
         self._origin = URL(base_url).origin() if base_url else None
         self._hosts = frozenset(map(parse_host, allow_hosts))
 
+    def owns(self, url: URL) -> bool:
+        """Whether `url` is on the channel's own origin, where its credentials may go."""
+        return self._origin is not None and same_origin(url, self._origin)
+
     def permits(self, url: URL) -> bool:
         """Whether `url` is trusted, so that it may be fetched wherever its host is."""
-        if self._origin is not None and same_origin(url, self._origin):
+        if self.owns(url):
             return True
         host = _plain(url.raw_host or "")
         return (host, None) in self._hosts or (host, url.port) in self._hosts
@@ -206,6 +271,17 @@ NOTHING: Final = Allowance()
 """The allowance of addresses that clients give."""
 
 
+def check_public(url: str, allowance: Allowance = NOTHING) -> URL:
+    """`url`, parsed, where nothing speaks against it that can be told without a look-up; else an `UnusableUrl`.
+
+    It is for an address that is kept or handed on; one that is fetched is checked again where it is dialled.
+    """
+    parsed = check_url(url)
+    if not allowance.permits(parsed):
+        check_host(parsed.raw_host or "")
+    return parsed
+
+
 # ---------------------------------------------------------------- dialling
 
 
@@ -216,7 +292,7 @@ class GuardedConnector(aiohttp.TCPConnector):
     """
 
     def __init__(self, *, resolver: AbstractResolver | None = None, **options: Any) -> None:
-        self._guarded_resolver = _GuardedResolver(resolver or aiohttp.DefaultResolver())
+        self._guarded_resolver = _GuardedResolver(resolver or _SystemResolver())
         super().__init__(
             resolver=self._guarded_resolver,
             socket_factory=_public_socket,
@@ -226,13 +302,15 @@ class GuardedConnector(aiohttp.TCPConnector):
         )
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        host = req.url.raw_host or ""
+        check_host(host)
         try:
             return await super().connect(req, traces, timeout)
         except aiohttp.InvalidURL:
             raise UnusableUrl("The URL writes its address in a form that is not accepted.") from None
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, _NotPublic):
-                raise ForbiddenAddress(req.url.raw_host or "") from None
+                raise ForbiddenAddress(host) from None
             raise
 
     async def close(self, *, abort_ssl: bool = False) -> None:
@@ -253,10 +331,40 @@ class _GuardedResolver(AbstractResolver):
         answers = await self._resolver.resolve(host, port, family)
         if not all(is_public(answer["host"]) for answer in answers):
             raise ForbiddenAddress(host)
+        if not answers:
+            # aiohttp takes it for granted that there is one.
+            raise OSError(None, "the name has no address")
         return answers
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+class _SystemResolver(AbstractResolver):
+    """The system's name resolution, on threads of its own.
+
+    A name whose servers never answer holds its thread for many seconds, and strangers choose the names: on the loop's
+    own threads a few of them would stop all work with files.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="reelgate-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        ask = partial(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await get_running_loop().run_in_executor(self._threads, ask)
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=flags)
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _NotPublic(OSError):

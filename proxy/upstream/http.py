@@ -131,10 +131,12 @@ class Http:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET `url`, whose host must be public unless `allowance` permits it, and every redirect hop likewise.
 
-        `headers` go to the first origin only and are dropped for good once a redirect leaves it; `range` is the value
-        of a `Range` header and goes everywhere. Bodies are never decoded. `timeout.total` covers all hops together.
-        The answer may have any status that is no redirect. Raises `UnusableUrl` (`ForbiddenAddress` among them) for
-        the address itself, else aiohttp's own errors and `TimeoutError`.
+        The allowance is lost for good at the first hop that it does not permit: what a stranger's server answers must
+        not lead into a private network. `headers` go to the first origin only and are dropped for good once a redirect
+        leaves it; `range` is the value of a `Range` header and goes everywhere. Bodies are never decoded.
+        `timeout.total` covers all hops together. The answer may have any status that is no redirect. Raises
+        `UnusableUrl` (`ForbiddenAddress` among them) for the address itself, else aiohttp's own errors and
+        `TimeoutError`.
         """
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -143,9 +145,11 @@ class Http:
         sent = CIMultiDict(headers or {})
         sent.update(plain)
         target = check_url(url)
+        trusted = True
         redirects = 0
         while True:
-            session = self.calls if allowance.permits(target) else self.foreign
+            trusted = trusted and allowance.permits(target)
+            session = self.calls if trusted else self.foreign
             left = timeout.total and max(timeout.total - (clock() - started), 0.001)
             async with session.get(
                 target,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +15,7 @@ from yarl import URL
 from proxy.errors import InvalidRequest
 from proxy.upstream import Http
 from proxy.upstream.answers import retry_after
-from proxy.upstream.guard import NOTHING, Allowance, UnusableUrl, check_url, is_public
+from proxy.upstream.guard import NOTHING, Allowance, ForbiddenAddress, UnusableUrl, check_public, check_url
 
 log = logging.getLogger("reelgate.webhooks")
 
@@ -55,15 +53,15 @@ class Sender:
     def check(self, url: str) -> None:
         """`InvalidRequest` unless an endpoint can have `url`; what its name resolves to is seen when it is called."""
         try:
-            parsed = check_url(url)
-        except UnusableUrl as error:
-            raise InvalidRequest(f"Invalid 'url': {error.message}", param="url") from None
-        if not self.allowance.permits(parsed) and _surely_private(parsed.host or ""):
+            check_public(url, self.allowance)
+        except ForbiddenAddress:
             raise InvalidRequest(
                 "Invalid 'url': its address is not public. This server sends webhooks there only when its operator "
                 "allows the host (server.webhook_hosts).",
                 param="url",
-            )
+            ) from None
+        except UnusableUrl as error:
+            raise InvalidRequest(f"Invalid 'url': {error.message}", param="url") from None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST `body` to `url`; whatever goes wrong is an `Answer` too. Redirects are not followed."""
@@ -110,19 +108,3 @@ class Sender:
             if status in _ASKS_TO_WAIT:
                 asked = retry_after({name.lower(): value for name, value in response.headers.items()})
             return Answer(status, f"the receiver answered HTTP {status}", asked)
-
-
-def _surely_private(host: str) -> bool:
-    """Whether `host` is, without a look-up, an address that is not public; also in the old spellings that resolvers
-    still read, such as 127.1 or 0x7f000001."""
-    plain = host.lower().removesuffix(".")
-    if plain == "localhost" or plain.endswith(".localhost"):
-        return True
-    try:
-        return not is_public(ipaddress.ip_address(plain))
-    except ValueError:
-        pass
-    try:
-        return not is_public(ipaddress.IPv4Address(socket.inet_aton(plain)))
-    except (OSError, ValueError):
-        return False

@@ -236,7 +236,8 @@ SABOTAGES = [
         "the key goes wherever the result lies",
         TYPE,
         TYPE
-        + "    async def content(self, job, variant):\n        return Source(url=job.url, headers=self.headers())\n",
+        + "    async def content(self, job, variant):\n"
+        + "        return Source(url=f'{job.url}?key={self.options.api_key}')\n",
         "test_key_stays_at_its_origin",
         "the key went to",
     ),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
 from proxy.upstream.guard import (
     Allowance,
+    ForbiddenAddress,
     UnusableUrl,
+    check_host,
+    check_public,
     check_url,
     is_public,
     parse_host,
@@ -26,7 +31,6 @@ from tests.upstream.hostile_urls import HOSTS
         "93.184.216.34",
         "2606:4700::1111",
         "2a00:1450:4001::200e",
-        "::ffff:8.8.8.8",
         "64:ff9b::8.8.8.8",
     ],
 )
@@ -38,7 +42,8 @@ def test_public_addresses(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *(host.strip("[]") for host in HOSTS if host[0] == "[" and "%" not in host),
+        *(host.strip("[]") for host in HOSTS if host[0] == "[" and host != "[64:ff9b::8.8.8.8]"),
+        "64:ff9b::10.0.0.1",
         "fe80::1%lo",
         "2606:4700::1%eth0",
         "::ffff:0:127.0.0.1",
@@ -55,24 +60,73 @@ def test_addresses_that_are_not_public(address: str) -> None:
 
 @given(st.ip_addresses(v=4))
 @settings(deadline=None, max_examples=200)
-def test_wrapping_gives_no_way_around(address: object) -> None:
-    """An IPv4 address inside IPv6 is never public where the bare one is not."""
-    public = is_public(str(address))
-    assert is_public(f"::ffff:{address}") == public
-    assert is_public(f"64:ff9b::{address}") == public
-    assert not is_public(f"::{address}")
-    assert not is_public(f"64:ff9b:1::{address}")
+def test_wrapping_gives_no_way_around(address: IPv4Address) -> None:
+    """An IPv4 address inside IPv6 is never public, but for the NAT64 of one that is public by itself."""
+    assert is_public(f"64:ff9b::{address}") == is_public(str(address))
+    for prefix in ("::ffff:", "::ffff:0:", "::", "64:ff9b:1::", "2001:470:1:1:0:5efe:", "2001:470:1:1:200:5efe:"):
+        assert not is_public(f"{prefix}{address}")
+    number = int(address)
+    assert not is_public(f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1")
+    # Teredo hides the client's address by turning its bits over (RFC 4380 4).
+    hidden = number ^ 0xFFFFFFFF
+    assert not is_public(f"2001:0:102:304::{hidden >> 16:x}:{hidden & 0xFFFF:x}")
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
 @settings(deadline=None, max_examples=200)
-def test_public_implies_global(address: object) -> None:
+def test_public_implies_global(address: IPv4Address | IPv6Address) -> None:
     """The guard is never laxer than the standard library."""
-    import ipaddress
+    if is_public(str(address)) and address not in IPv6Network("64:ff9b::/96"):
+        assert address.is_global
 
-    parsed = ipaddress.ip_address(str(address))
-    if is_public(str(address)) and parsed not in ipaddress.ip_network("64:ff9b::/96"):
-        assert parsed.is_global or getattr(parsed, "ipv4_mapped", None) is not None
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "2606:4700::1111", "example.com", "example.com.", "x-1_y.example", "0xa.io"]
+)
+def test_hosts_that_may_be_dialled(host: str) -> None:
+    """Plain public addresses pass, and so does every name: where it leads is seen when it is dialled."""
+    check_host(host)
+
+
+@pytest.mark.parametrize("host", ["64:ff9b::8.8.8.8", "::ffff:8.8.8.8", "::1%25lo", "127.1", "0X7F.1", "a.localhost."])
+def test_hosts_that_are_forbidden(host: str) -> None:
+    """What stands for an address that is not public is told by its spelling alone, and so is what wraps one."""
+    with pytest.raises(ForbiddenAddress):
+        check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0x08080808", "8.8.2056", "134744072", "010.8.8.8", "8.8.8.8.", "256.0.0.1", "1.2.3.4.5"]
+)
+def test_odd_spellings_of_public_addresses(host: str) -> None:
+    """An odd spelling is refused for what it is, not called private, also where the address would be public."""
+    with pytest.raises(UnusableUrl) as caught:
+        check_host(host)
+    assert not isinstance(caught.value, ForbiddenAddress)
+
+
+@given(st.ip_addresses(v=4), st.permutations([8, 16, 10]), st.integers(1, 4))
+@settings(deadline=None, max_examples=200)
+def test_no_spelling_hides_an_address(address: IPv4Address, bases: list[int], parts: int) -> None:
+    """In any base and with any number of parts, an address is found; only the plain spelling of a public one passes."""
+    numbers = [*address.packed[: parts - 1], int.from_bytes(address.packed[parts - 1 :], "big")]
+    written = {8: "0{:o}", 10: "{}", 16: "0x{:X}"}
+    host = ".".join(written[base].format(number) for number, base in zip(numbers, bases * 2, strict=False))
+    assume(host != str(address))
+    with pytest.raises(UnusableUrl) as caught:
+        check_host(host)
+    assert isinstance(caught.value, ForbiddenAddress) is not is_public(address)
+
+
+def test_addresses_that_are_handed_on() -> None:
+    """An address that others will open is public by its spelling, or permitted, and keeps its bytes."""
+    signed = "https://cdn.example/v.mp4?Credential=AK%2F1&sig=%7e%2C"
+    assert str(check_public(signed)) == signed
+    home = Allowance("http://10.0.0.7:8188")
+    assert str(check_public("http://10.0.0.7:8188/v", home)) == "http://10.0.0.7:8188/v"
+    for url in ("http://10.0.0.7:8189/v", "https://10.0.0.7:8188/v", "javascript:alert(1)", "http://127.1/"):
+        with pytest.raises(UnusableUrl):
+            check_public(url, home)
 
 
 @pytest.mark.parametrize(

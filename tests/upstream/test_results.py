@@ -17,6 +17,7 @@ from proxy.models import Source
 from proxy.upstream import Timeout
 from proxy.upstream.http import Http
 from tests.upstream.conftest import (
+    KEY,
     QUICK,
     Sites,
     Wires,
@@ -51,6 +52,45 @@ async def test_results_on_private_hosts_need_permission(
     assert "127.0.0.1" in caplog.text
     assert "secret-path" not in caplog.text
     assert port not in caplog.text
+
+
+async def test_keys_go_to_the_channels_own_origin_only(
+    http: Http, sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plugin that asks with its key wherever the upstream says does not hand it out, not even to an allowed host."""
+    own = await sites(answering(200, text="bytes"))
+    strangers = [await sites(answering(status, text="bytes")) for status in (200, 401)]
+    upstream = channel(http, own.url + "/v1", allow_hosts=["127.0.0.1", "localhost"])
+    headers = {"Authorization": f"Bearer {KEY}", "X-Key": KEY}
+    elsewhere = own.url.replace("127.0.0.1", "localhost")
+    for url, has_key in ((own.url, True), (strangers[0].url, False), (strangers[1].url, False), (elsewhere, False)):
+        async with upstream.open(Source(url=url + "/secret-path.mp4", headers=headers)) as response:
+            assert await response.read() == b"bytes"
+        site = next(site for site in (own, *strangers) if site.url.rpartition(":")[2] == url.rpartition(":")[2])
+        assert (KEY in str(site.requests[-1].headers)) is has_key
+    assert [record.levelname for record in caplog.records if "wants a key" in record.message] == ["WARNING"]
+    assert KEY not in caplog.text
+    assert "secret-path" not in caplog.text
+
+
+async def test_addresses_that_clients_may_be_sent_to(http: Http) -> None:
+    """Handed out is what needs no key and is public by its spelling or the channel's own, with every byte as it was."""
+    signed = "https://cdn.example/v%2F.mp4?Credential=AK%2F1&sig=%7e%2C"
+    upstream = channel(http, "http://10.0.0.7:8188/v1", allow_hosts=["cdn.internal"])
+    for url in (signed, "http://10.0.0.7:8188/out.mp4", "http://cdn.internal/out.mp4"):
+        assert str(upstream.handed_out(Source(url=url))) == url
+        assert upstream.handed_out(Source(url=url, headers={"Authorization": KEY})) is None
+    for url in (
+        "http://10.0.0.8/x",
+        "http://10.0.0.7/x",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "/x",
+        "//x/y",
+        "",
+    ):
+        assert upstream.handed_out(Source(url=url)) is None
+    assert upstream.handed_out(Source(data=b"x")) is None
 
 
 async def test_results_in_trouble(http: Http, wires: Wires) -> None:
