@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -17,8 +18,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
-from proxy.models import Reply, Source
+from proxy.models import Source
+from proxy.reply import Reply
+from proxy.upstream.addresses import Base
 from proxy.upstream.answers import (
+    ACCOUNTS_FAULT,
     LARGEST_BODY,
     TRANSPORT_ERRORS,
     decode,
@@ -27,19 +31,17 @@ from proxy.upstream.answers import (
     status_error,
     transport_error,
 )
-from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_url, same_origin
+from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_public, check_url
 from proxy.upstream.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
 from proxy.upstream.ledger import Submission, submission
 from proxy.upstream.ledger import current as ledger_of
 from proxy.upstream.redact import Redactor
+from proxy.upstream.spool import Unspoolable, spooled
 
 __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission"]
 
 log = logging.getLogger("reelgate.upstream")
 
-_VERSION: Final = re.compile(r"v\d+(?:\.\d+)?(?:(?:alpha|beta)\d*)?")
-_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-_BAD_PATH: Final = re.compile(r"[\x00-\x1f\x7f\\#]")
 _BAD_HEADER: Final = re.compile(r"[\x00\r\n]")
 _DIGIT: Final = re.compile(r"\d")
 
@@ -69,6 +71,12 @@ class Upstream:
 
     `base_url` is the provider's origin plus any prefix (a `ValueError` when it is malformed or has a query);
     `allow_hosts` says which private hosts results may come from. The channel's credentials go to its own origin only.
+    `folder`, which is made when it is needed, is where calls with `spool=True` put their files (None: the system's
+    folder for temporary files).
+
+    With `spool=True` every string value of the JSON answer that is longer than 64 KiB and base64, or a data URI of it,
+    is decoded into a temporary file while it arrives, and is a `Spooled` in `Reply.data`. All the rest has the bound of
+    every answer. Only a 2xx is read like that; what an error says is read as ever.
     """
 
     headers: Callable[[], Mapping[str, str]]
@@ -85,14 +93,15 @@ class Upstream:
         timeout: Timeout = Timeout(),  # noqa: B008 - frozen
         allow_hosts: Sequence[str] = (),
         redactor: Redactor | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name: Final = name
         self.headers = dict
         self.refusal = _no_word
         self._http = http
-        self._base = _checked_base(base_url)
-        self._origin = URL(self._base).origin() if self._base else None
-        self._allowance = Allowance(self._base or None, allow_hosts)
+        self._base = Base(base_url)
+        self._allowance = Allowance(self._base.text or None, allow_hosts)
+        self._folder = folder
         self.redactor: Final = redactor or Redactor()
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total, connect=timeout.connect, sock_read=timeout.first_byte
@@ -107,38 +116,23 @@ class Upstream:
         A version that both ends the base URL and begins the path is taken once. An address that the upstream gave
         passes when it is on the channel's own origin; everything else raises `BadTarget`, which is a `ValueError`.
         """
-        if _BAD_PATH.search(path):
-            raise self._bad("The path of an upstream call has a backslash, a fragment or control characters.")
-        if self._origin is None:
-            raise self._bad("The channel has no base_url.")
-        if _ABSOLUTE.match(path):
-            try:
-                target = check_url(path)
-            except UnusableUrl:
-                raise self._bad("The upstream gave an address that is malformed.") from None
-            if not same_origin(target, self._origin):
-                raise self._bad("The upstream gave an address that is not on its own origin.")
-            return path
-        bare, mark, query = path.partition("?")
-        steps = bare.lstrip("/").split("/")
-        if any(part in (".", "..") for step in steps for part in re.split(r"[/\\]", unquote(step))):
-            raise self._bad("The path of an upstream call has a '..' in it.")
-        return "/".join([self._base, *steps[self._overlap(steps) :]]) + mark + query
-
-    def _overlap(self, steps: list[str]) -> int:
-        """How many of the first `steps` of a path the base URL already ends with, up to a version."""
-        own = urlsplit(self._base).path.split("/")[1:]
-        if not own or not _VERSION.fullmatch(own[-1]):
-            return 0
-        return next((n for n in range(len(own), 0, -1) if own[-n:] == steps[:n]), 0)
+        try:
+            return self._base.url(path)
+        except ValueError as error:
+            raise self._bad(str(error)) from None
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     async def get(
-        self, path: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        spool: bool = False,
     ) -> Reply:
         """GET `path`. Raises what the answer means: any error of `ApiError`."""
-        return await self._call("GET", path, params=params, headers=headers)
+        return await self._call("GET", path, params=params, headers=headers, spool=spool)
 
     async def post(
         self,
@@ -149,13 +143,16 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         paid: bool = True,
+        spool: bool = False,
     ) -> Reply:
         """POST `json`, or `form` as multipart (a list of pairs may repeat a name).
 
         A paid request goes out once, on a connection of its own; unless it certainly was not taken, its errors have
         the outcome `UNKNOWN`. Say `paid=False` for what costs nothing, such as an upload before the submission.
         """
-        return await self._call("POST", path, params=params, headers=headers, json=json, form=form, paid=paid)
+        return await self._call(
+            "POST", path, params=params, headers=headers, json=json, form=form, paid=paid, spool=spool
+        )
 
     async def put(
         self,
@@ -179,19 +176,21 @@ class Upstream:
     async def open(self, source: Source, *, range: str | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET the bytes of `source.url`, undecoded, with whatever status the answer has.
 
-        `source.headers` go to that URL's origin only. The timeouts are the channel's, without a total. Raises
-        `UpstreamError` until the answer begins; what breaks later is aiohttp's own error.
+        `source.headers` go to the channel's own origin only: an address elsewhere, which the upstream may have made
+        up, is asked without them. The timeouts are the channel's, without a total. Raises `UpstreamError` until the
+        answer begins; what breaks later is aiohttp's own error.
         """
         if source.url is None:
             raise ValueError("only a Source with a url can be opened")
         async with AsyncExitStack() as stack:
             try:
+                has_key = self._allowance.owns(check_url(source.url))
                 response = await stack.enter_async_context(
                     self._http.fetch(
                         source.url,
                         timeout=self._content_timeout,
                         allowance=self._allowance,
-                        headers=source.headers,
+                        headers=source.headers if has_key else None,
                         range=range,
                     )
                 )
@@ -208,7 +207,21 @@ class Upstream:
             except TRANSPORT_ERRORS as error:
                 log.warning("channel %s: a result cannot be fetched: %s", self.name, type(error).__name__)
                 raise transport_error(error) from None
+            if response.status in ACCOUNTS_FAULT and source.headers and not has_key:
+                log.warning(
+                    "channel %s: the host of a result wants a key, which goes to the origin of base_url only", self.name
+                )
             yield response
+
+    def handed_out(self, source: Source) -> URL | None:
+        """The address of `source` that a client may be sent to: one that needs no key and is, as far as can be told
+        without a look-up, public or permitted to this channel. None where there is none."""
+        if source.url is None or source.headers:
+            return None
+        try:
+            return check_public(source.url, self._allowance)
+        except UnusableUrl:
+            return None
 
     # -- one call ------------------------------------------------------------------------------------------------------
 
@@ -222,6 +235,7 @@ class Upstream:
         json: Any = None,
         form: Form | None = None,
         paid: bool = False,
+        spool: bool = False,
     ) -> Reply:
         url = self.url(path)
         credentials = self.headers()
@@ -233,13 +247,19 @@ class Upstream:
         refused = False
         try:
             try:
-                reply = await self._exchange(method, url, params, sent, json, form, flight if paid else None)
+                reply = await self._exchange(method, url, params, sent, json, form, flight if paid else None, spool)
                 error = self._meaning(method, reply, words)
                 if error is None:
                     return reply
-            except TooLarge:
-                error = UpstreamError(f"The upstream's answer has more than {LARGEST_BODY} bytes.")
+                # Its files must not wait for the garbage collector: the error's traceback and this frame are a circle.
+                del reply
+            except TooLarge as cause:
+                most = cause.args[0] if cause.args else LARGEST_BODY
+                error = UpstreamError(f"The upstream's answer has more than {most} bytes.")
                 self._log(method, error, "its answer is too large")
+            except Unspoolable as cause:
+                error = UpstreamError(cause.message)
+                self._log(method, error, cause.why)
             except TRANSPORT_ERRORS as cause:
                 error = transport_error(cause, connected=flight.connected if paid else None)
                 self._log(method, error, self.redactor.text(f"{type(cause).__name__}: {_broke(cause)}", words()))
@@ -273,11 +293,12 @@ class Upstream:
         json: Any,
         form: Form | None,
         flight: Flight | None,
+        spool: bool,
     ) -> Reply:
         if form is not None:
             async with form_payload(form) as fields:
-                return await self._sent(method, url, params, headers, fields, flight)
-        return await self._sent(method, url, params, headers, json_payload(json), flight)
+                return await self._sent(method, url, params, headers, fields, flight, spool)
+        return await self._sent(method, url, params, headers, json_payload(json), flight, spool)
 
     async def _sent(
         self,
@@ -287,6 +308,7 @@ class Upstream:
         headers: CIMultiDict[str],
         body: Any,
         flight: Flight | None,
+        spool: bool,
     ) -> Reply:
         session = self._http.calls
         if flight is not None:
@@ -302,11 +324,11 @@ class Upstream:
             allow_redirects=False,
             timeout=self._timeout,
         ) as response:
-            return decode(
-                await bounded(response, LARGEST_BODY),
-                status=response.status,
-                headers={name.lower(): value for name, value in response.headers.items()},
-            )
+            status = response.status
+            named = {name.lower(): value for name, value in response.headers.items()}
+            if spool and 200 <= status < 300:
+                return await spooled(response, self._folder, status=status, headers=named)
+            return decode(await bounded(response, LARGEST_BODY), status=status, headers=named)
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
@@ -352,18 +374,6 @@ class Upstream:
         error = BadTarget(message)
         # Outside of a submission nobody knows whether a paid call went before.
         return error if ledger_of.get() is None else self._settled(error)
-
-
-def _checked_base(base_url: str) -> str:
-    if not base_url:
-        return ""
-    try:
-        url = check_url(base_url)
-    except UnusableUrl as error:
-        raise ValueError(f"base_url cannot be used: {error}") from None
-    if url.raw_query_string or url.raw_fragment or "?" in base_url or "#" in base_url:
-        raise ValueError("base_url cannot have a query or a fragment; remove what begins with '?' or '#'")
-    return base_url.rstrip("/")
 
 
 def _broke(cause: BaseException) -> str:

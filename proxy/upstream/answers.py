@@ -25,7 +25,7 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.models import Reply
+from proxy.reply import Reply
 from proxy.upstream.redact import Redactor
 
 LARGEST_BODY: Final = 8 * 2**20

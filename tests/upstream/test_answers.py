@@ -26,7 +26,7 @@ from proxy.errors import (
     UpstreamGone,
     UpstreamTimeout,
 )
-from proxy.models import Reply
+from proxy.reply import Reply
 from proxy.upstream.answers import LARGEST_BODY, LONGEST_WAIT, decode, retry_after
 from proxy.upstream.http import Http
 from proxy.upstream.redact import Redactor
