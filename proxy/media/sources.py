@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from typing import Final, Protocol
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
 
 import aiohttp
 
@@ -14,6 +18,7 @@ from proxy.errors import (
     AccountRefused,
     ApiError,
     InvalidRequest,
+    NotFound,
     RangeNotSatisfiable,
     Throttled,
     UnsupportedOperation,
@@ -114,9 +119,10 @@ async def opened(
     size: int | None = None,
     media_type: str = "video/mp4",
 ) -> AsyncIterator[Body]:
-    """Open `source`, which is not a file, at the part that `wish` means; `size` is what else is known of its length.
+    """Open `source` at the part that `wish` means; `size` is what else is known of its length.
 
-    Raises `RangeNotSatisfiable`, and an `UpstreamError` for what the upstream does wrong, before anything is given.
+    Raises `RangeNotSatisfiable`, `NotFound` for a lost file, and an `UpstreamError` for what the upstream does wrong,
+    before anything is given; `UpstreamGone` among them where its address may have run out.
     The body's `part` is None without a wish, and for the wish `bytes=0-` where nobody tells the size: the whole is
     what that asks for.
     """
@@ -127,7 +133,15 @@ async def opened(
         elif source.stream is not None:
             if size is None and _needs_size(wish):
                 size = await count(source, opener)
-            body = Body(await _iterated(stack, source), size=size, wish=wish)
+            body = Body(await _iterated(stack, source.stream()), size=size, wish=wish)
+        elif source.read is not None and source.size is not None:
+            part = ranges.resolve(wish, source.size) if wish else None
+            stream = source.read(part.first, part.length) if part else source.read(0, source.size)
+            body = Body(await _iterated(stack, stream), size=source.size, wish=wish, ranged=True)
+        elif file_of(source) is not None:
+            file, size = await asyncio.to_thread(open_file, source, media_type)
+            stack.push_async_callback(asyncio.to_thread, file.close)
+            body = Body(partial(asyncio.to_thread, file.read, _SLICE), size=size, wish=wish)
         else:
             body = await _answered(stack, source, opener, wish, size)
         await body.check(media_type)
@@ -139,7 +153,7 @@ async def measure(source: Source, opener: Opener, size: int | None = None) -> in
     size = source.size if source.size is not None else size
     if source.data is not None:
         return len(source.data)
-    if source.stream is not None:
+    if source.url is None:
         return size
     async with AsyncExitStack() as stack:
         # Signed URLs are good for one method, so that a HEAD would be refused.
@@ -158,7 +172,8 @@ async def count(source: Source, opener: Opener) -> int:
         if source.url is not None:
             receive = _receiver(await _get(stack, source, opener, None))
         else:
-            receive = await _iterated(stack, source)
+            assert source.stream is not None
+            receive = await _iterated(stack, source.stream())
         size = 0
         while chunk := await receive():
             size += len(chunk)
@@ -248,8 +263,9 @@ def _refused(response: aiohttp.ClientResponse, source: Source) -> ApiError:
     status = response.status
     if source.media_type.startswith("image/") and status in (400, 405, 422, 501):
         return _no_variant()
-    # A signed address that has run out is a 403; where our key went with the request, it is our key that is refused.
-    if status in (404, 410) or (status == 403 and not source.headers):
+    # A signed address that has run out is a 403, at Google's storage a 400; where our key went with the request, it is
+    # our key that is refused.
+    if status in (404, 410) or (status in (400, 403) and not source.headers):
         return UpstreamGone(f"The upstream no longer has this content (it answered {status}).")
     if status in (401, 402, 403):
         return AccountRefused(f"The upstream refused access to this content (it answered {status}).")
@@ -258,6 +274,12 @@ def _refused(response: aiohttp.ClientResponse, source: Source) -> ApiError:
         seconds = float(wait) if re.fullmatch("[0-9]{1,6}", wait) else None
         return Throttled("The upstream is too busy; try again.", retry_after=seconds)
     return UpstreamError(f"The upstream answered {status} instead of the content.")
+
+
+def may_have_run_out(source: Source, error: ApiError) -> bool:
+    """Whether `error`, of opening `source`, may mean that its address has run out, so that another one might do."""
+    # Without a key there is none that could have been refused.
+    return isinstance(error, UpstreamGone) or (isinstance(error, AccountRefused) and not source.headers)
 
 
 def _no_variant() -> UnsupportedOperation:
@@ -289,7 +311,35 @@ def _receiver(response: aiohttp.ClientResponse) -> Receive:
     return receive
 
 
-# ---------------------------------------------------------------- bytes and streams of a plugin
+# ---------------------------------------------------------------- files, bytes and streams
+
+
+def file_of(source: Source) -> Path | None:
+    """The file that `source` is, if it is one; it may vanish with the source."""
+    return source.spooled.path if source.spooled is not None else source.path
+
+
+def open_file(source: Source, media_type: str) -> tuple[BinaryIO, int]:
+    """The file that `source` is, and its size; a `NotFound` where it is gone, an `UpstreamError` where an upstream put
+    something else into it than `media_type`. Blocks."""
+    path = file_of(source)
+    assert path is not None
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise NotFound("The file of this video is no longer there.") from error
+    facts = os.fstat(file.fileno())
+    if not stat.S_ISREG(facts.st_mode):
+        file.close()
+        raise NotFound("The file of this video is no longer there.")
+    if source.spooled is not None:
+        try:
+            _check_head(file.read(_HEAD), media_type)
+        except ApiError:
+            file.close()
+            raise
+        file.seek(0)
+    return file, facts.st_size
 
 
 def _slices(data: bytes) -> Receive:
@@ -304,9 +354,7 @@ def _slices(data: bytes) -> Receive:
     return receive
 
 
-async def _iterated(stack: AsyncExitStack, source: Source) -> Receive:
-    assert source.stream is not None
-    stream = source.stream()
+async def _iterated(stack: AsyncExitStack, stream: AsyncIterator[bytes]) -> Receive:
     if isinstance(stream, AsyncGenerator):
         await stack.enter_async_context(aclosing(stream))
 

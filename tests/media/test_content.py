@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientPayloadError
 
-from proxy.models import Source
+from proxy.errors import NotFound
+from proxy.media.ranges import Span, Suffix
+from proxy.media.sources import opened
+from proxy.models import Source, Spooled
 from tests.media.wire import DATA, ETAG, SIZE, Exchange, Front, RawUpstream, chunked, closing, good, ignoring
 
 LAST_MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -67,6 +70,30 @@ async def test_ranges_of_bytes_and_streams(front: Front) -> None:
         assert body == DATA[-70_000:]
         assert (await front.ask(Range="bytes=300000-"))[0] == 416
     assert runs == 2 + 3 + 1
+
+
+async def test_a_read_is_asked_for_exactly_the_part(front: Front) -> None:
+    """A source that can read a part is asked for that part alone; nothing is skipped and nothing measured."""
+    asked: list[tuple[int, int]] = []
+
+    async def read(first: int, length: int) -> AsyncIterator[bytes]:
+        asked.append((first, length))
+        for start in range(first, first + length, 10_000):
+            yield DATA[start : min(start + 10_000, first + length)]
+
+    front.source = Source(read=read, size=SIZE)
+    assert (await front.ask())[2] == DATA
+    for header, first, last in (
+        ("bytes=5-9", 5, 9),
+        ("bytes=299990-", 299_990, SIZE - 1),
+        ("bytes=-5", SIZE - 5, SIZE - 1),
+    ):
+        status, headers, body = await front.ask(Range=header)
+        assert (status, headers["content-range"]) == (206, f"bytes {first}-{last}/{SIZE}")
+        assert body == DATA[first : last + 1]
+    assert (await front.ask("HEAD"))[1]["content-length"] == str(SIZE)
+    assert (await front.ask(Range="bytes=300000-"))[0] == 416
+    assert asked == [(0, SIZE), (5, 5), (299_990, 10), (SIZE - 5, 5)]
 
 
 async def test_unsatisfiable_is_416_with_the_size(front: Front, upstream: RawUpstream) -> None:
@@ -157,6 +184,7 @@ async def test_what_the_client_has_is_not_sent_again(front: Front, upstream: Raw
         ("If-None-Match", f'"{ETAG}"', 304),
         ("If-Modified-Since", LAST_MODIFIED, 304),
         ("If-Match", '"old"', 412),
+        ("If-Unmodified-Since", "Sunday, 06-Nov-94 08:49:37 GMT", 412),
     ):
         for method in ("GET", "HEAD"):
             found, headers, body = await front.ask(method, **{name: value})
@@ -244,6 +272,46 @@ async def test_a_file_is_sent_itself(front: Front, tmp_path: Path) -> None:
     status, headers, body = await front.ask(Accept_Encoding="gzip")
     assert (status, body, "content-encoding" in headers) == (200, DATA, False)
     assert (await front.ask(Range="bytes=5-9"))[::2] == (206, DATA[5:10])
+
+
+async def test_what_was_put_aside_is_sent_as_a_file(front: Front, tmp_path: Path) -> None:
+    """A spooled result is sent with ranges and a length, and checked to be a video, as nobody did before."""
+
+    def spooled(data: bytes) -> Spooled:
+        path = tmp_path / f"spool-{len(data)}"
+        path.write_bytes(data)
+        return Spooled(path, len(data))
+
+    front.source = Source(spooled=spooled(DATA))
+    assert (await front.ask())[::2] == (200, DATA)
+    status, headers, body = await front.ask(Range="bytes=-7")
+    assert (status, headers["content-range"], body) == (206, f"bytes {SIZE - 7}-{SIZE - 1}/{SIZE}", DATA[-7:])
+    assert (await front.ask("HEAD"))[1]["content-length"] == str(SIZE)
+    front.source = Source(spooled=spooled(b'{"error": "no such video"}'))
+    assert (await front.ask())[0] == 502
+
+
+async def test_files_can_be_read_without_a_request(front: Front, tmp_path: Path) -> None:
+    """Whoever copies a video reads a file like any other source, whole or a part; a lost one is told."""
+    file, aside = tmp_path / "v.mp4", tmp_path / "aside"
+    file.write_bytes(DATA)
+    aside.write_bytes(DATA)
+    spooled = Source(spooled=Spooled(aside, SIZE))
+    for source, wish, expected in (
+        (Source(path=file), None, DATA),
+        (Source(path=file), Suffix(70_000), DATA[-70_000:]),
+        (spooled, None, DATA),
+        (spooled, Span(5, 300), DATA[5:301]),
+    ):
+        async with opened(source, front.opener, wish=wish) as body:
+            read = b""
+            while chunk := await body.read():
+                read += chunk
+        assert (body.size, read) == (SIZE, expected)
+    file.unlink()
+    with pytest.raises(NotFound):
+        async with opened(Source(path=file), front.opener):
+            pass
 
 
 async def test_a_loop_without_sendfile_reads_the_file(

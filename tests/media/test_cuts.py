@@ -4,44 +4,80 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import ClientPayloadError
 
+from proxy.errors import UpstreamGone
 from proxy.models import Source
 from tests.media.wire import DATA, SIZE, Exchange, Front, RawUpstream, chunked, closing
 
 
 def cut_at(count: int, framing: str, how: str) -> Any:
     async def script(exchange: Exchange) -> None:
-        if framing == "length":
-            await exchange.head(Content_Length=SIZE)
-            await exchange.body(DATA[:count])
-        else:
+        if framing == "chunked":
             await exchange.head(Transfer_Encoding="chunked")
             for start in range(0, count, 9_973):
                 await exchange.chunk(DATA[start : min(start + 9_973, count)])
+        else:
+            await exchange.head(**({"Content_Length": SIZE} if framing == "length" else {"Connection": "close"}))
+            await exchange.body(DATA[:count])
         if how == "reset":
             exchange.reset()
 
     return script
 
 
-@pytest.mark.parametrize("how", ["end", "reset"])
-@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize(
+    ("framing", "how"),
+    [
+        ("length", "end"),
+        ("length", "reset"),
+        ("chunked", "end"),
+        ("chunked", "reset"),
+        ("close", "reset"),
+        ("close, but the size is known", "end"),
+    ],
+)
 async def test_cut_at_every_tenth_is_a_broken_transfer(
     front: Front, upstream: RawUpstream, framing: str, how: str
 ) -> None:
-    """Wherever the upstream cuts, by a clean end or a reset, the client sees a broken transfer or an error."""
-    for tenth in range(10):
+    """Wherever the upstream cuts, by a clean end or a reset, the client sees a broken transfer or an error: also when
+    all bytes were there and only the last chunk, or the end of the connection, is missing."""
+    if "known" in framing:
+        front.options["known_size"] = SIZE
+    whole = framing in ("chunked", "close")
+    for tenth in range(11 if whole else 10):
         upstream.script = cut_at(SIZE * tenth // 10, framing, how)
         try:
             status, _, body = await front.ask()
         except ClientPayloadError:
             continue
         assert status == 502, f"{len(body)} bytes passed for the whole at {tenth}0 %"
+
+
+@pytest.mark.parametrize("how", ["end", "error", "gone"])
+@pytest.mark.parametrize("asked", [None, "bytes=1000-", "bytes=-150000"])
+async def test_a_read_that_breaks_at_any_tenth_is_a_broken_transfer(front: Front, how: str, asked: str | None) -> None:
+    """What a plugin, or the archive, reads for us breaks the transfer where it ends early or fails, in a part too."""
+
+    async def read(tenth: int, first: int, length: int) -> AsyncIterator[bytes]:
+        left = length * tenth // 10
+        for start in range(first, first + left, 9_973):
+            yield DATA[start : min(start + 9_973, first + left)]
+        if how != "end":
+            raise UpstreamGone("it is gone") if how == "gone" else OSError("disk")
+
+    for tenth in range(10):
+        front.source = Source(read=partial(read, tenth), size=SIZE)
+        try:
+            status, _, body = await front.ask(**({"Range": asked} if asked else {}))
+        except ClientPayloadError:
+            continue
+        assert (status, tenth) == (502, 0), f"{len(body)} bytes passed for the whole at {tenth}0 %"
 
 
 @pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=100000-299998", "bytes=-150000"])
