@@ -71,7 +71,7 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml
-	@$(PIP) -e ".[media,test]"
+	@$(PIP) -e ".[all,test]"
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.lint: $(VENV)/.made pyproject.toml
