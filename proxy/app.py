@@ -22,14 +22,18 @@ from proxy.config import Config, Server
 from proxy.engine import Core, Engine
 from proxy.engine.leases import Leases
 from proxy.loader import load
+from proxy.media.archive import open_archive
+from proxy.media.input_links import InputLinks
 from proxy.media.inputs import Inputs
+from proxy.media.kept import Kept
+from proxy.media.library import Library
 from proxy.store import Store
 from proxy.upstream import Http
 from proxy.upstream.guard import Allowance
 from proxy.upstream.redact import Redactor
 from proxy.webhooks import Deliveries, Endpoints, Sender
 
-NEEDS_RESTART = ("database", "lease", "max_body", "dashboard", "log")
+NEEDS_RESTART = ("database", "archive", "lease", "max_body", "dashboard", "log")
 """The keys of `server:` that a running process cannot change."""
 
 GRACE = 30.0
@@ -59,6 +63,8 @@ class Wiring:
     leases: Leases | None = None
     api: Api | None = None
     sender: Sender | None = None
+    kept: Kept | None = None
+    inputs: Inputs | None = None
 
 
 WIRING = web.AppKey("WIRING", Wiring)
@@ -86,6 +92,8 @@ def create_app(
         # All need the store, which opens when the application starts: before the first request.
         engine=cast("Engine", None),
         webhooks=cast("Endpoints", None),
+        library=cast("Library", None),
+        inputs=cast("Inputs", None),
         authenticator=cast("Authenticator", None),
         settings=config.server,
         secret=secret or b"",
@@ -110,26 +118,40 @@ def create_app(
             wiring.channels = Channels(http=http, data=data, redactor=wiring.redactor)
             stack.push_async_callback(wiring.channels.close)
             await _apply(wiring, config)
+            kept = wiring.kept = Kept(data / "kept", config.server.media_cache)
+            library = api.library = Library(data / "files", store)
+            if leases.alone:
+                await kept.sweep()
+                await library.sweep()
+            if not api.secret:
+                api.secret = await asyncio.to_thread(load_secret, data)
+            links = InputLinks(api.secret, config.server.public_url)
+            inputs = Inputs(data / "inputs", http, limits=config.server.inputs, library=library, links=links)
+            wiring.inputs = api.inputs = inputs
             core = Core(
                 store=store,
                 leases=leases,
                 channels=wiring.channels,
-                inputs=Inputs(data / "inputs", http),
+                inputs=inputs,
                 server=config.server,
                 redactor=wiring.redactor,
                 folder=data / "work",
+                kept=kept,
                 metrics=api.metrics,
             )
-            wiring.engine = api.engine = engine = Engine(core, born=int(time.time()))
+            archive = None
+            if config.server.archive is not None:
+                archive = await asyncio.to_thread(open_archive, config.server.archive)
+                stack.push_async_callback(archive.close)
+            wiring.engine = api.engine = engine = Engine(core, born=int(time.time()), archive=archive)
             api.authenticator = Authenticator(store, admin_key)
-            if not api.secret:
-                api.secret = await asyncio.to_thread(load_secret, data)
             # Not sooner: a start that fails on the file or a plugin must not use up the one showing of the key.
             wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
             sender = wiring.sender = Sender(http, allowance=Allowance(None, config.server.webhook_hosts))
             api.webhooks = Endpoints(store, sender)
             deliveries = Deliveries(store, sender, leads=leases.leads, delivered=api.metrics.webhook)
             engine.tell("webhooks", deliveries.video_changed)
+            engine.chores.append(library.prune)
             await engine.start()
             core.spawn(deliveries.run(), "webhooks")
             wiring.state.ready = True
@@ -176,6 +198,12 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     api.public_url = config.server.public_url
     if wiring.engine is not None:
         wiring.engine.reconfigured(config.server)
+    if wiring.kept is not None:
+        wiring.kept.max_bytes = config.server.media_cache
+    if wiring.inputs is not None:
+        wiring.inputs.limits = config.server.inputs
+        if wiring.inputs.links is not None:
+            wiring.inputs.links.public_url = config.server.public_url
     if wiring.sender is not None:
         wiring.sender.allowance = Allowance(None, config.server.webhook_hosts)
     return [key for key in NEEDS_RESTART if getattr(started, key) != getattr(config.server, key)]

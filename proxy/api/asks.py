@@ -21,7 +21,7 @@ ID_FORM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_CHARACTERS: Final = 2
 NAME_LENGTH: Final = 80
 
-PICTURE_FILES: Final = frozenset(pictures.FIELDS)
+PICTURE_FILES: Final = frozenset((*pictures.FIELDS, pictures.LAST_FRAME))
 VIDEO_FILES: Final = frozenset({"video"})
 
 IGNORED: Final = ("task_id", "video_id")
@@ -96,10 +96,11 @@ def _ask(
     seconds = values.seconds(fields)
     size = values.size(fields)
     if kind != "create":
-        for name in (*pictures.FIELDS, "characters"):
+        for name in (*pictures.FIELDS, pictures.LAST_FRAME, "characters"):
             if fields.get(name) is not None:
                 raise InvalidRequest(f"'{name}' is only accepted where a new video is created.", param=name)
     images = pictures.pictures(fields)
+    last_frame = pictures.last_frame(fields)
     characters = _characters(fields)
     audio = _audio(fields)
     seed = values.integer(fields, "seed")
@@ -122,6 +123,9 @@ def _ask(
         "metadata": metadata,
         "extra": extra,
     }
+    if last_frame is not None:
+        # Not null otherwise: fingerprints that are stored must go on to match requests that are sent again.
+        said["last_frame"] = last_frame.mark
     return Ask(
         kind=kind,
         prompt=prompt,
@@ -130,6 +134,7 @@ def _ask(
         seconds=seconds,
         size=size,
         images=tuple(picture.upload for picture in images),
+        last_frame=None if last_frame is None else last_frame.upload,
         video=video,
         source_id=source_id,
         characters=characters,
@@ -142,7 +147,10 @@ def _ask(
 
 
 def _source(fields: dict[str, Any]) -> tuple[str | None, Upload | None, str | None]:
-    """The `video` that an edit or an extension starts from: an id, or an uploaded file and its mark."""
+    """The `video` that an edit or an extension starts from: an id, or an uploaded file and its mark.
+
+    A file may have been uploaded before, by `POST /files`.
+    """
     match fields.pop("video", None):
         case None:
             raise MissingParameter("Missing required parameter: 'video'.", param="video")
@@ -154,8 +162,16 @@ def _source(fields: dict[str, Any]) -> tuple[str | None, Upload | None, str | No
             if ID_FORM.fullmatch(video_id) is None:
                 raise video_not_found(video_id)
             return video_id, None, None
+        case {"file_id": str(file_id), **others} if not others:
+            if ID_FORM.fullmatch(file_id) is None:
+                raise InvalidRequest(
+                    f"Invalid value for 'video.file_id': '{values.shown(file_id)}' is no file id.", param="video"
+                )
+            return None, Upload(param="video", file_id=file_id), f"file {file_id}"
         case dict():
-            raise InvalidRequest("Invalid value for 'video': expected an object with just an 'id'.", param="video")
+            raise InvalidRequest(
+                "Invalid value for 'video': expected an object with just an 'id' or a 'file_id'.", param="video"
+            )
         case value:
             raise invalid_type("video", "a file or an object", value)
 

@@ -28,15 +28,21 @@ async def send(request: web.Request) -> web.StreamResponse:
     video, variant = await _allowed(request)
     name = video.id if variant == "video" else f"{video.id}-{variant}"
     try:
-        engine = request.app[API].engine
-        source, opener = await engine.content(video, variant)
-        if source.url is not None and not source.headers and engine.redirects(video):
-            raise web.HTTPFound(source.url, headers={hdrs.CACHE_CONTROL: "private, no-store"})
-        media_type = _media_type(source, variant)
+        found = await request.app[API].engine.content(video, variant)
+        if found.redirect is not None:
+            # As an URL, not a string, which would be quoted anew: signed addresses are signed byte by byte.
+            raise web.HTTPFound(found.redirect, headers={hdrs.CACHE_CONTROL: "private, no-store"})
+        media_type = _media_type(found.source, variant)
+
+        async def renew() -> Source:
+            assert found.renew is not None
+            return replace(await found.renew(), media_type=media_type)
+
         return await content.send(
             request,
-            replace(source, media_type=media_type),
-            opener=opener,
+            replace(found.source, media_type=media_type),
+            opener=found.opener,
+            renew=None if found.renew is None else renew,
             etag=name,
             media_type=media_type,
             filename=name + SUFFIXES[media_type],

@@ -14,16 +14,18 @@ from proxy.api.access import Access, log_line
 from proxy.api.receipts import Receipts
 from proxy.config import Server
 from proxy.metrics import Metrics
-from proxy.models import Source, Variant
+from proxy.models import Variant
 from proxy.records import Ask, Character, Key, Upload, Video
 
 if TYPE_CHECKING:
     from proxy.accounts.keys import Authenticator
     from proxy.engine.cards import ModelCard
+    from proxy.engine.contents import Found
     from proxy.engine.inbox import Inbox
     from proxy.engine.reports import Reports
     from proxy.engine.watching import Watcher
-    from proxy.media.content import Opener
+    from proxy.media.inputs import Inputs
+    from proxy.media.library import Library
     from proxy.webhooks import Endpoints
 
 
@@ -61,11 +63,8 @@ class Engine(Protocol):
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
         """Delete a video. Raises `VideoNotFound` and `VideoNotDeletable`."""
 
-    async def content(self, video: Video, variant: Variant) -> tuple[Source, Opener]:
-        """Where the bytes of a video are, and what opens an address."""
-
-    def redirects(self, video: Video) -> bool:
-        """Whether clients are sent to the provider's own address of a video, where it needs no key."""
+    async def content(self, video: Video, variant: Variant) -> Found:
+        """Where the bytes of a video are."""
 
     async def create_character(self, name: str, video: Upload, key: Key) -> Character:
         """Make a character from an uploaded clip."""
@@ -89,6 +88,8 @@ class Api:
     engine: Engine
     authenticator: Authenticator
     webhooks: Endpoints
+    library: Library
+    inputs: Inputs
     settings: Server
     secret: bytes
     uploads: Path

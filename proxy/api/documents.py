@@ -14,7 +14,8 @@ from proxy.errors import InvalidRequest
 
 MAX_PICTURE_TEXT: Final = 20_971_520
 """Characters of a picture's address or data, as the OpenAPI description of the Videos API has it for `image_url`."""
-MAX_PICTURES: Final = 8
+MAX_PICTURES: Final = 16
+"""Pictures that one list may have; how many are taken is the operator's word (`server.inputs`)."""
 SMALL: Final = 2**16
 """Bytes of JSON that may be anything at all: at most 65,536 objects."""
 MAX_REST: Final = 2**18
@@ -35,28 +36,25 @@ class _Large(msgspec.Struct):
     input_reference: msgspec.Raw = _NOTHING
     image: msgspec.Raw = _NOTHING
     images: msgspec.Raw = _NOTHING
+    last_frame: msgspec.Raw = _NOTHING
 
 
-class _Reference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    image_url: str | None = None
+class _Address(msgspec.Struct, forbid_unknown_fields=True):
+    url: str | None = None
+
+
+class _Reference(msgspec.Struct, forbid_unknown_fields=True):
+    image_url: _Address | str | None = None
     file_id: str | None = None
+    url: str | None = None
 
 
 _Picture = _Reference | str | None
 
-
-class _Pictures(msgspec.Struct, array_like=True):
-    """One more than are accepted; the rest of a longer list is skipped, never built."""
-
-    a: _Picture = None
-    b: _Picture = None
-    c: _Picture = None
-    d: _Picture = None
-    e: _Picture = None
-    f: _Picture = None
-    g: _Picture = None
-    h: _Picture = None
-    one_too_many: _Picture = None
+# One more than are accepted; the rest of a longer list is skipped, never built.
+_Pictures = msgspec.defstruct(
+    "_Pictures", [(f"picture_{number}", _Picture, None) for number in range(MAX_PICTURES + 1)], array_like=True
+)
 
 
 _large = msgspec.json.Decoder(_Large)
@@ -103,7 +101,7 @@ def _large_value(name: str, raw: msgspec.Raw | bytes) -> Any:
         if name == "images":
             pictures = _pictures.decode(raw)
             return [_plain(picture) for picture in msgspec.structs.astuple(pictures) if picture is not None]
-        if name in ("input_reference", "image"):
+        if name in ("input_reference", "image", "last_frame"):
             if len(raw) > MAX_PICTURE_JSON:
                 raise InvalidRequest(
                     f"Invalid '{name}': it is too long; at most {MAX_PICTURE_TEXT} characters are accepted.", param=name
@@ -117,7 +115,7 @@ def _large_value(name: str, raw: msgspec.Raw | bytes) -> Any:
 
 
 def _plain(picture: _Picture) -> Any:
-    return msgspec.structs.asdict(picture) if isinstance(picture, _Reference) else picture
+    return msgspec.to_builtins(picture)
 
 
 def reason(error: Exception) -> str:

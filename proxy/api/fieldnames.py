@@ -1,4 +1,4 @@
-"""Form field names -> the objects and lists that they spell: `a[b]`, `k[]`, `k[][x]`.
+"""Form field names -> the objects and lists that they spell: `a[b]`, `k[]`, `k[][x]`, `k[][x][y]`.
 
 The official SDKs flatten nested values in this way (openai-python `_qs.py`, openai-node `uploads.ts`), and some
 gateways send JSON as the text of a field; both arrive here.
@@ -18,7 +18,9 @@ MAX_DEPTH: Final = 8
 
 VERBATIM: Final = frozenset({"prompt", "model", "negative_prompt", "name", "task_id", "video_id"})
 """Fields whose text is the value, whatever it looks like."""
-TEXTS: Final = frozenset({"seconds", "size", "duration", "input_reference", "image", "images", "video", "characters"})
+TEXTS: Final = frozenset(
+    {"seconds", "size", "duration", "input_reference", "image", "images", "last_frame", "video", "characters"}
+)
 """Fields that stay texts, save for JSON objects and lists and for `null`, which is left out."""
 LISTS: Final = frozenset({"images", "characters"})
 """Fields that may simply be repeated."""
@@ -29,6 +31,10 @@ _STEP: Final = re.compile(r"\[([^\[\]]*)\]")
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 _WORDS: Final = {"true": True, "false": False, "null": None}
+
+
+class _Spelt(dict[str, Any]):
+    """An object that field names spelt, unlike one that a text holds as JSON."""
 
 
 class Tree:
@@ -43,7 +49,7 @@ class Tree:
         for name, rows in self._rows.items():
             # openai-python sends all `k[][x]` before the first `k[][y]`, openai-node element by element. Which `y` is
             # whose can only be told where every element has the same keys.
-            if any(not isinstance(row, dict) or row.keys() != rows[0].keys() for row in rows):
+            if any(not isinstance(row, _Spelt) or _leaves(row) != _leaves(rows[0]) for row in rows):
                 raise InvalidRequest(
                     f"The objects in the list '{name[:64]}' have different fields; a form cannot say so, send JSON.",
                     param=name.partition("[")[0][:64],
@@ -83,7 +89,7 @@ class Tree:
             container[key] = value
             return True
         if rest[0] is not None:
-            child = container.setdefault(key, {})
+            child = container.setdefault(key, _Spelt())
             return isinstance(child, dict) and self._put(child, rest, value, rows_name)
         items = container.setdefault(key, [])
         if not isinstance(items, list):
@@ -92,13 +98,18 @@ class Tree:
             items.append(value)
             return True
         self._rows[rows_name] = items
-        leaf = rest[1]
-        row = next((row for row in items if isinstance(row, dict) and leaf not in row), None)
-        if row is None:
-            row = {}
-            items.append(row)
-        row[leaf] = value
-        return True
+        leaf = rest[1:]
+        for row in items:
+            if isinstance(row, _Spelt) and self._put(row, leaf, value, rows_name):
+                return True
+        row = _Spelt()
+        items.append(row)
+        return self._put(row, leaf, value, rows_name)
+
+
+def _leaves(value: Any) -> Any:
+    """What was spelt of an object, without its values."""
+    return {name: _leaves(inner) for name, inner in value.items()} if isinstance(value, _Spelt) else None
 
 
 def steps(name: str) -> list[str | None]:
@@ -108,7 +119,7 @@ def steps(name: str) -> list[str | None]:
         raise InvalidRequest(f"The field name '{name[:64]}' is not of the form 'a', 'a[b]' or 'a[]'.", param=name[:64])
     path: list[str | None] = [match[1], *(step or None for step in _STEP.findall(match[2]))]
     # In `k[][x][]` nothing tells which element the next value belongs to.
-    if len(path) > MAX_DEPTH or path.count(None) > 1 or None in path[:-2]:
+    if len(path) > MAX_DEPTH or path.count(None) > 1 or None in path[:-3]:
         raise InvalidRequest(
             f"The field name '{name[:64]}' is nested too deeply for a form; send JSON.", param=match[1][:64]
         )

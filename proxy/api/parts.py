@@ -23,7 +23,7 @@ MAX_TEXT: Final = 2**20
 """Bytes of one text part, save for a picture's."""
 MAX_TEXTS: Final = 2**25
 """Bytes of all text parts together."""
-PICTURE_FIELDS: Final = frozenset({"input_reference", "image", "images"})
+PICTURE_FIELDS: Final = frozenset({"input_reference", "image", "images", "last_frame"})
 FLUSH: Final = 2**18
 """Bytes of files that are gathered before a thread writes them."""
 MAX_HEADERS: Final = 16

@@ -16,7 +16,11 @@ from proxy.records import Upload
 
 MAX_URL: Final = 8192
 FIELDS: Final = ("input_reference", "image", "images")
-"""The fields that hold pictures, in the order in which their pictures are used."""
+"""The fields that hold input pictures, in the order in which their pictures are used."""
+LAST_FRAME: Final = "last_frame"
+"""The field of the picture that a video ends with."""
+ADDRESSES: Final = ("image_url", "url")
+"""What an object calls an address or data: OpenAI's own word, and that of chat messages."""
 
 _URL: Final = re.compile(r"https?://[^\s\x00-\x20\x7f]+", re.IGNORECASE)
 _FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -34,7 +38,7 @@ class Picture(NamedTuple):
 
 
 def pictures(fields: dict[str, Any]) -> list[Picture]:
-    """All input pictures, each once. Takes their fields out of `fields`."""
+    """All input pictures but the last frame, each once. Takes their fields out of `fields`."""
     found: dict[str, Picture] = {}
     for name in FIELDS:
         for param, value in _each(name, fields.pop(name, None)):
@@ -43,6 +47,12 @@ def pictures(fields: dict[str, Any]) -> list[Picture]:
             if len(found) > MAX_PICTURES:
                 raise InvalidRequest(f"Too many pictures: at most {MAX_PICTURES} are accepted.", param=name)
     return list(found.values())
+
+
+def last_frame(fields: dict[str, Any]) -> Picture | None:
+    """The picture that the video shall end with, if one is named. Takes its field out of `fields`."""
+    value = fields.pop(LAST_FRAME, None)
+    return None if value is None else _picture(LAST_FRAME, value)
 
 
 def _each(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -74,19 +84,31 @@ def _picture(param: str, value: Any) -> Picture:
         case str():
             return _from_text(param, value)
         case dict():
-            given = {name: text for name, text in value.items() if text is not None}
-            if unknown := given.keys() - {"image_url", "file_id"}:
-                raise InvalidRequest(f"Unknown parameter: '{param}.{shown(min(unknown))}'.", param=param)
-            if len(given) != 1:
-                raise InvalidRequest(
-                    f"Invalid value for '{param}': give exactly one of 'image_url' and 'file_id'.", param=param
-                )
-            [(name, text)] = given.items()
+            name, text = _only(param, param, value, (*ADDRESSES, "file_id"))
+            if name == "image_url" and isinstance(text, dict):
+                # As in the messages of a chat: {"image_url": {"url": "…"}}.
+                name, text = _only(param, f"{param}.image_url", text, ("url",))
             if not isinstance(text, str):
                 raise invalid_type(f"{param}.{name}", "a string", text)
-            return _from_text(param, text) if name == "image_url" else _from_file_id(param, text)
+            return _from_file_id(param, text) if name == "file_id" else _from_text(param, text)
         case _:
             raise invalid_type(param, "a file, an object or a string", value)
+
+
+def _only(param: str, where: str, value: dict[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
+    """The one item of the object at `where`, whose name is one of `names`."""
+    given = {name: item for name, item in value.items() if item is not None}
+    if unknown := given.keys() - {*names}:
+        raise InvalidRequest(f"Unknown parameter: '{where}.{shown(min(unknown))}'.", param=param)
+    if len(given) != 1:
+        raise InvalidRequest(f"Invalid value for '{where}': give exactly one of {_listed(names)}.", param=param)
+    [(name, item)] = given.items()
+    return name, item
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    *others, last = (f"'{name}'" for name in names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _from_file_id(param: str, text: str) -> Picture:
@@ -119,8 +141,8 @@ def _from_text(param: str, text: str) -> Picture:
             f"Invalid value for '{param}': '{shown(text)}' is neither a URL, nor a data URI, nor a picture in base64.",
             param=param,
         )
-    data_bytes = _decoded(param, text)
-    return Picture(Upload(param=param, data=data_bytes), f"bytes {hashlib.sha256(data_bytes).hexdigest()}")
+    data = _decoded(param, text)
+    return Picture(Upload(param=param, data=data), f"bytes {hashlib.sha256(data).hexdigest()}")
 
 
 def _decoded(param: str, text: str) -> bytes:

@@ -7,7 +7,20 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from proxy.api import admin, characters, content, events, generations, health, metrics, models, videos, webhooks
+from proxy.api import (
+    admin,
+    characters,
+    content,
+    events,
+    files,
+    generations,
+    health,
+    inputs,
+    metrics,
+    models,
+    videos,
+    webhooks,
+)
 from proxy.api.expectations import expect
 
 PREFIXES: Final = ("/v1", "")
@@ -16,6 +29,7 @@ PREFIXES: Final = ("/v1", "")
 # words that are routes of their own are no ids.
 _VIDEO: Final = "/videos/{id:(?!(?:characters|edits|extensions|models)(?:/|$))[^/]+}"
 
+_FILE: Final = "/files/{id:[^/]+}"
 _ENDPOINT: Final = "/webhook_endpoints/{id:[^/]+}"
 
 
@@ -39,6 +53,12 @@ def add(app: web.Application) -> None:
         ("GET", "/models/{id:.+}", models.retrieve),
         ("POST", "/video/generations", generations.create),
         ("GET", "/video/generations/{id:[^/]+}", generations.retrieve),
+        ("POST", "/files", files.create),
+        ("GET", "/files", files.page),
+        ("GET", _FILE, files.retrieve),
+        ("DELETE", _FILE, files.delete),
+        ("GET", _FILE + "/content", files.content),
+        ("GET", "/inputs/{owner:[^/]+}/{name:[^/]+}", inputs.send),
         ("POST", "/webhook_endpoints", webhooks.create),
         ("GET", "/webhook_endpoints", webhooks.page),
         ("GET", _ENDPOINT, webhooks.retrieve),

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxy.channels import Channels, LiveChannel
 from proxy.config import Server
@@ -20,6 +20,7 @@ from proxy.engine.leases import Leases
 from proxy.engine.states import AT_UPSTREAM, IllegalMove
 from proxy.errors import AccountRefused, ApiError, Outcome, Throttled, UpstreamError, UpstreamGone, UpstreamRefused
 from proxy.media.inputs import Inputs
+from proxy.media.kept import Kept
 from proxy.metrics import Metrics
 from proxy.models import JobError
 from proxy.records import Attempt, Video
@@ -27,6 +28,9 @@ from proxy.store import StaleVideo, Store, StoreBusy
 from proxy.store.database import Also
 from proxy.store.room import Cap
 from proxy.upstream.redact import Redactor
+
+if TYPE_CHECKING:
+    from proxy.engine.contents import Contents
 
 log = logging.getLogger("reelgate.engine")
 
@@ -63,11 +67,14 @@ class Core:
     server: Server
     redactor: Redactor
     folder: Path
+    kept: Kept
     clock: Callable[[], float] = time.time
     places: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     throttled: dict[str, float] = field(default_factory=dict)
     full: dict[str, float] = field(default_factory=dict)
     breakers: Breakers = field(init=False)
+    contents: Contents = field(init=False)
+    """Set by the engine: it stands on this."""
     metrics: Metrics = field(default_factory=Metrics)
     listeners: list[Heard] = field(default_factory=list)
     freed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,6 +159,8 @@ class Core:
             heard(before, after)
         if after.stage in ("ended", "refused", "deleted"):
             await self.inputs.discard(after.id)
+        if after.stage == "deleted":
+            await self.kept.discard(after.id)
 
     async def newest(self, video_id: str) -> Video | None:
         """The video as it is now, whatever its stage, from memory where it is there."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from proxy.channels import LiveChannel
 from proxy.config import Server
 from proxy.engine import gauges, states
+from proxy.engine.archiving import Archiving
 from proxy.engine.cards import ModelCard, cards
+from proxy.engine.contents import Contents, Found
 from proxy.engine.core import Core, log, plugin_fault
 from proxy.engine.deletion import Deleter
 from proxy.engine.dispatch import Dispatcher, Listener
@@ -26,23 +29,23 @@ from proxy.engine.waiting import WaitingQueue
 from proxy.engine.watching import Watcher, Watching
 from proxy.errors import (
     ApiError,
-    ChannelUnavailable,
-    ContentExpired,
     NotFound,
     Stopping,
     UnsupportedOperation,
-    VideoFailed,
     VideoNotFound,
-    VideoNotReady,
 )
 from proxy.ids import created_at, new_id
-from proxy.media.content import Opener
-from proxy.models import Clip, Source, Variant
+from proxy.media.archive import Archive
+from proxy.models import Clip, Variant
 from proxy.records import Ask, Attempt, Character, Key, Upload, Video
 from proxy.store import StoreBusy
 
 HOUSEKEEPING = 3600.0
 """Seconds between two removals of what has expired in the store."""
+
+
+Chore = Callable[[float], Awaitable[object]]
+"""Removes what has expired at a time, in unix seconds."""
 
 
 class Page(NamedTuple):
@@ -53,11 +56,14 @@ class Page(NamedTuple):
 
 
 class Engine:
-    """The life of videos, from the ask to the bytes."""
+    """The life of videos, from the ask to the bytes. Without an `archive`, nothing is copied."""
 
-    def __init__(self, core: Core, *, born: int) -> None:
+    def __init__(self, core: Core, *, born: int, archive: Archive | None = None) -> None:
         self._core = core
         self._born = born
+        core.contents = Contents(core)
+        self._archiving = None if archive is None else Archiving(core, archive, core.contents)
+        core.contents.archiving = self._archiving
         self._submitter = Submitter(core)
         self._queue = WaitingQueue(core, self._submitter)
         self._poller = Poller(core, self._submitter)
@@ -69,11 +75,15 @@ class Engine:
         self.reports = Reports(core)
         self._dispatcher = Dispatcher(core)
         self.watching = Watching(self._look)
+        self.chores: list[Chore] = []
+        """What else is done once an hour, by the process that leads."""
         core.listeners.append(lambda before, after: self.watching.changed(after))
         self._lives = {live.name: live for live in core.channels}
         self._poller.may_poll = core.leases.current
         self._poller.told = core.metrics.polled
         gauges.follow(core, self._queue)
+        if self._archiving is not None:
+            self.tell("archive", self._archiving.video_changed)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -98,6 +108,8 @@ class Engine:
             (self._keep_house(), "housekeeping"),
         ):
             core.spawn(work, name)
+        if self._archiving is not None:
+            core.spawn(self._archiving.run(), "archive")
 
     async def _take_up(self, unfinished: list[Video]) -> None:
         """Go on with the videos of a process that ended."""
@@ -147,8 +159,12 @@ class Engine:
             try:
                 if self._core.leases.leads():
                     await self._core.store.prune(self._core.clock())
+                    for chore in self.chores:
+                        await chore(self._core.clock())
             except StoreBusy as error:
-                log.warning("old Idempotency-Keys could not be removed: %s", error)
+                log.warning("what has expired could not be removed: %s", error)
+            except Exception:
+                log.exception("what has expired could not be removed")
             await asyncio.sleep(HOUSEKEEPING)
 
     def refuse(self) -> None:
@@ -249,28 +265,9 @@ class Engine:
         """What this key may order."""
         return cards(self._core.channels, created=self._born)
 
-    async def content(self, video: Video, variant: Variant) -> tuple[Source, Opener]:
-        """Where the bytes of a completed video are, and what opens them."""
-        if video.status == "failed":
-            raise VideoFailed(f"Video with id '{video.id}' failed and has no content.")
-        if video.status != "completed" or video.job is None:
-            raise VideoNotReady(f"Video is not ready yet, use GET /v1/videos/{video.id} to check status.")
-        if video.expires_at is not None and video.expires_at <= self._core.clock():
-            raise ContentExpired(f"The content of video with id '{video.id}' has expired.")
-        live = self._core.channels.get(video.channel)
-        if live is None:
-            raise ChannelUnavailable("The channel that made this video is no longer configured.")
-        try:
-            return await live.channel.content(video.job, variant), live.channel.upstream
-        except ApiError:
-            raise
-        except Exception as error:
-            raise plugin_fault(live, error, "find the content of", (video.job.id,)) from error
-
-    def redirects(self, video: Video) -> bool:
-        """Whether clients are sent to the provider's own address of a video, where it needs no key."""
-        live = self._core.channels.get(video.channel)
-        return live is not None and live.entry.content == "redirect"
+    async def content(self, video: Video, variant: Variant) -> Found:
+        """Where the bytes of a completed video are."""
+        return await self._core.contents.find(video, variant)
 
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
         """Delete a video: cancelled when it waits or its channel can cancel, forgotten when `force` says so."""
@@ -286,7 +283,7 @@ class Engine:
             raise UnsupportedOperation("No channel here has characters.")
         character_id = new_id("char")
         try:
-            stored = await core.inputs.clip(video, owner=character_id)
+            stored = await core.inputs.clip(video, owner=character_id, tenant=key.tenant)
             upstream_id = await self._character(live, name, core.inputs.load_clip(stored))
         finally:
             await core.inputs.discard(character_id)

@@ -61,8 +61,33 @@ def check_inputs(ask: Ask, name: str, model: Model) -> None:
     """Refuse inputs that the model, publicly called `name`, does not take."""
     if ask.images and not model.image:
         raise UnsupportedOperation(f"The model '{name}' takes no input image.", param=ask.images[0].param)
+    if model.max_images is not None and len(ask.images) > model.max_images:
+        raise InvalidRequest(
+            f"The model '{name}' takes {_at_most(model.max_images)}, and there are {len(ask.images)}.",
+            param=ask.images[model.max_images].param,
+        )
+    if ask.last_frame is not None and not model.last_frame:
+        raise UnsupportedOperation(
+            f"The model '{name}' takes no picture for the end of the video. Leave 'last_frame' out, or choose another "
+            "model.",
+            param=ask.last_frame.param,
+        )
     if ask.audio and model.audio is False:
         raise UnsupportedOperation(f"The model '{name}' makes no sound.", param="audio")
+
+
+def check_count(ask: Ask, most: int) -> None:
+    """Refuse more pictures, the last frame among them, than one request may have here."""
+    given = ask.images if ask.last_frame is None else (*ask.images, ask.last_frame)
+    if len(given) > most:
+        raise InvalidRequest(
+            f"Too many pictures: one request may have {_at_most(most)}, and there are {len(given)}.",
+            param=given[most].param,
+        )
+
+
+def _at_most(count: int) -> str:
+    return "at most 1 input picture" if count == 1 else f"at most {count} input pictures"
 
 
 def merged_metadata(ask: Ask) -> dict[str, Any]:

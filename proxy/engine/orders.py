@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from msgspec import json
 
 from proxy.config import Server
 from proxy.engine.core import Core
 from proxy.engine.decisions import explain
-from proxy.engine.limits import merged_metadata
-from proxy.engine.requests import Placement, Submittable, build, current, first_frame
+from proxy.engine.limits import check_count, merged_metadata
+from proxy.engine.requests import Placement, Submittable, build, current
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
 from proxy.engine.waiting import WaitingQueue
@@ -38,15 +39,18 @@ class OrderDesk:
         Raises an `ApiError` with nothing stored and nothing sent when it cannot be carried out.
         """
         core = self._core
+        check_count(ask, core.server.inputs.max_count)
         way = await route(core, ask, key)
         video_id = new_id("video")
         try:
-            order = await self._order(ask, way, video_id)
+            order = await self._order(ask, key, way, video_id)
             video = self._video(ask, key, way, video_id, order)
             if not self._queue.waits_like(video):
                 submission, way = await self._now(video, way, idempotency_key)
                 if submission is not None:
                     return submission
+            if order.images or order.last_frame is not None:
+                await self._check_pictures(video, way)
             return await self._wait(video, idempotency_key)
         except BaseException:
             if await core.newest(video_id) is None:
@@ -98,6 +102,24 @@ class OrderDesk:
         self._submitter.start(submission, ready, [placement, *others])
         return submission
 
+    async def _check_pictures(self, video: Video, way: Route) -> None:
+        """Refuse now what no channel could take when its turn comes."""
+        core = self._core
+        refusal: InvalidRequest | None = None
+        for found in way.placements:
+            placement = current(core, found)
+            if placement is None:
+                continue
+            attempt_id = new_id("att")
+            try:
+                began = began_on(video, placement, attempt_id, core.clock())
+                await build(core, placement.live, placement.offer.limits, began, attempt_id)
+                return
+            except InvalidRequest as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+
     async def _wait(self, video: Video, idempotency_key: str | None) -> Submission:
         await self._core.store.accept(
             video, None, self._idempotent(video, idempotency_key), bounds=bounds(self._core.server)
@@ -113,20 +135,24 @@ class OrderDesk:
                 return placement
         return None
 
-    async def _order(self, ask: Ask, way: Route, video_id: str) -> Order:
-        core = self._core
-        images = [await core.inputs.picture(upload, owner=video_id) for upload in ask.images]
+    async def _order(self, ask: Ask, key: Key, way: Route, video_id: str) -> Order:
+        inputs = self._core.inputs
+        keep = partial(inputs.picture, owner=video_id, tenant=key.tenant)
+        images = [await keep(upload) for upload in ask.images]
         for upload, stored in zip(ask.images[:1], images, strict=False):
             _check_exact(way, upload, stored)
-        clip = await core.inputs.clip(ask.video, owner=video_id) if ask.video is not None else None
+        last_frame = await keep(ask.last_frame) if ask.last_frame is not None else None
+        clip = None
+        if ask.video is not None:
+            clip = await inputs.clip(ask.video, owner=video_id, tenant=key.tenant)
         if way.reimagine and way.source is not None:
-            frame = await first_frame(core, way.placements[0].live, way.source)
-            upload = Upload(param="video", data=frame, filename="frame.png")
-            images = [await core.inputs.picture(upload, owner=video_id)]
+            frame = await self._core.contents.frame(way.source, "first")
+            images = [await keep(Upload(param="video", data=frame, filename="frame.png"))]
         source_order = way.source.order if way.source is not None else Order()
         return Order(
             extension_seconds=way.placements[0].settled.seconds if ask.kind == "extend" else None,
             images=tuple(images),
+            last_frame=last_frame,
             video=clip,
             characters=way.characters,
             audio=source_order.audio if ask.audio is None else ask.audio,

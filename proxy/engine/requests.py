@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 from proxy.channel import Channel
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core, plugin_fault
 from proxy.engine.limits import Settled
 from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError, UpstreamTimeout
-from proxy.media import frames, pictures
-from proxy.models import Model, Picture, UpstreamJob, VideoRequest
-from proxy.records import Video
+from proxy.ids import created_at
+from proxy.media import forms, pictures
+from proxy.models import FrameOf, Model, Picture, UpstreamJob, VideoRequest
+from proxy.records import StoredInput, Video
 from proxy.upstream import submission
 
 SLACK = 10.0
@@ -60,10 +63,13 @@ def offer_of(live: LiveChannel, video: Video) -> Offer:
 async def build(core: Core, live: LiveChannel, limits: Model, video: Video, attempt_id: str) -> Submittable:
     """The request for `video` on `live`. Raises an `InvalidRequest` for inputs that this channel cannot take."""
     order = video.order
-    pictures_in = [await core.inputs.load_picture(stored) for stored in order.images]
-    if limits.exact_image and pictures_in:
-        pictures_in[0] = await _fitted(pictures_in[0], video.size, live)
-    source = None
+    shaper = _Shaper(core, live, limits, video, attempt_id)
+    images = [await shaper.picture(stored, fits=not place) for place, stored in enumerate(order.images)]
+    last_frame = None
+    if order.last_frame is not None:
+        last_frame = await shaper.picture(order.last_frame, fits=True)
+    source: UpstreamJob | None = None
+    source_frame: FrameOf | None = None
     if video.source_id is not None and not order.reimagine:
         origin = await core.newest(video.source_id)
         if origin is None or not origin.listed:
@@ -71,6 +77,7 @@ async def build(core: Core, live: LiveChannel, limits: Model, video: Video, atte
         source = origin.job
         if source is None:
             raise InvalidRequest(f"Video with id '{video.source_id}' has no result to start from.")
+        source_frame = partial(shaper.frame, origin)
     request = VideoRequest(
         prompt=video.prompt,
         model=video.upstream_model,
@@ -78,21 +85,57 @@ async def build(core: Core, live: LiveChannel, limits: Model, video: Video, atte
         size=video.size,
         attempt_id=attempt_id,
         kind="create" if order.reimagine else video.kind,
-        images=tuple(pictures_in),
-        video=core.inputs.load_clip(order.video) if order.video else None,
+        images=tuple(images),
+        last_frame=last_frame,
+        video=core.inputs.load_clip(order.video, now=created_at(attempt_id)) if order.video else None,
         characters=order.characters,
         audio=order.audio,
         seed=order.seed,
         negative_prompt=order.negative_prompt,
         metadata={} if live.channel.closed_fields else order.metadata,
     )
+    if source_frame is not None:
+        request = replace(request, source_frame=source_frame)
     live.channel.check(request)
     return Submittable(request, source)
 
 
-async def _fitted(picture: Picture, size: str, live: LiveChannel) -> Picture:
-    width, height = (int(side) for side in size.split("x"))
-    return await pictures.fit(picture, width, height, live.entry.fit)
+@dataclass(frozen=True, slots=True)
+class _Shaper:
+    """Brings the pictures of one attempt into the form that its channel takes."""
+
+    core: Core
+    live: LiveChannel
+    limits: Model
+    video: Video
+    attempt_id: str
+
+    async def picture(self, stored: StoredInput, *, fits: bool) -> Picture:
+        """What a client sent; `fits`: it may have to have the size of the video."""
+        return await self._shaped(await self.core.inputs.load_picture(stored), fits, stored.param)
+
+    async def frame(self, origin: Video, which: Literal["first", "last"]) -> Picture:
+        """A frame of the video that this one starts from."""
+        data = await self.core.contents.frame(origin, which)
+        return await self._shaped(await pictures.inspect(data, param="video"), True, "video")
+
+    async def _shaped(self, picture: Picture, fits: bool, param: str) -> Picture:
+        form = self.live.channel.picture_form
+        if fits and self.limits.exact_image:
+            width, height = (int(side) for side in self.video.size.split("x"))
+            picture = await pictures.fit(picture, width, height, self.live.entry.fit, param=param)
+        picture = await forms.formed(picture, form, param=param)
+        if not form.address or picture.url is not None:
+            return picture
+        # Of the time of the attempt, so that a recovery gives its channel the very same request.
+        url = await self.core.inputs.publish(picture, owner=self.video.id, now=created_at(self.attempt_id))
+        if url is None:
+            raise InvalidRequest(
+                f"The channel {self.live.name} takes pictures by public address only, and this server has no "
+                "public_url. Send the picture as a URL, upright and in a form that the channel takes as it is.",
+                param=param,
+            )
+        return replace(picture, url=url)
 
 
 @contextmanager
@@ -157,16 +200,3 @@ async def fetch(live: LiveChannel, known: UpstreamJob) -> UpstreamJob:
     if not isinstance(job, UpstreamJob):
         raise UpstreamError("The channel gave no job for this video.")
     return job
-
-
-async def first_frame(core: Core, live: LiveChannel, source: Video) -> bytes:
-    """The first frame of a completed video as a PNG file, for a reimagined remix."""
-    if source.job is None:
-        raise InvalidRequest(f"Video with id '{source.id}' has no result to start from.")
-    try:
-        content = await live.channel.content(source.job, "video")
-    except ApiError:
-        raise
-    except Exception as error:
-        raise plugin_fault(live, error, "find the content of", (source.job.id,)) from error
-    return await frames.first_frame(content, live.channel.upstream, folder=core.folder)

@@ -147,6 +147,7 @@ def waiting_placements(core: Core, video: Video) -> tuple[list[Placement], dict[
         seconds=video.seconds,
         size=video.size,
         images=(Upload(param="input_reference"),) * len(order.images),
+        last_frame=None if order.last_frame is None else Upload(param="last_frame"),
         audio=order.audio,
         metadata=order.metadata,
     )

@@ -9,7 +9,7 @@ import asyncio
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -26,7 +26,11 @@ from proxy.models import Picture
 
 MAX_PIXELS: Final = 64_000_000
 _LARGE_PNG: Final = 8_000_000
-"""Pixels from which on decoding a PNG takes more memory than a refusal may cost."""
+"""Pixels from which on decoding a PNG takes more memory than a look at it may cost."""
+_PIECE: Final = 2**18
+_LAST_FILTER: Final = 4
+QUALITY: Final = 95
+"""Of a JPEG or WebP that is written again, where nothing forces a lower one."""
 
 Fit = Literal["cover", "contain", "exact"]
 _T = TypeVar("_T")
@@ -62,7 +66,7 @@ async def inspect(data: bytes, *, param: str = "input_reference", max_pixels: in
     Raises an `InvalidRequest` that blames `param` and says what `data` is instead: another format, animated, too
     large (told by its header, before anything is decoded), truncated.
     """
-    return await _in_worker(_inspect, data, param, max_pixels)
+    return await in_worker(_inspect, data, param, max_pixels)
 
 
 async def fit(
@@ -79,10 +83,11 @@ async def fit(
             f"(it is {picture.width}x{picture.height}, not {width}x{height}).",
             param=param,
         )
-    return await _in_worker(_fit, picture, width, height, mode, param)
+    return await in_worker(_fit, picture, width, height, mode, param)
 
 
-async def _in_worker(work: Callable[..., _T], *arguments: Any) -> _T:
+async def in_worker(work: Callable[..., _T], *arguments: Any) -> _T:
+    """What `work` answers, which is called in the one thread that works on pictures."""
     return await asyncio.get_running_loop().run_in_executor(_WORKER, _quietly, work, *arguments)
 
 
@@ -159,14 +164,15 @@ def _inspect(data: bytes, param: str, max_pixels: int) -> Picture:
         _READERS[kind](BytesIO(data)).verify()
         if kind == "image/png" and width * height > _LARGE_PNG:
             _check_pixels(data)
-        image = _READERS[kind](BytesIO(data))
-        # An eighth of each side: libjpeg reads the whole file all the same, with a 64th of the memory.
-        image.draft(None, (1, 1))
-        image.load()
+        else:
+            image = _READERS[kind](BytesIO(data))
+            # An eighth of each side: libjpeg reads the whole file all the same, with a 64th of the memory.
+            image.draft(None, (1, 1))
+            image.load()
     except InvalidRequest:
         raise
     except Exception as error:
-        raise _damaged(param, str(error)[:100]) from error
+        raise damaged(param, error) from error
     return Picture(data, kind, width, height)
 
 
@@ -187,31 +193,57 @@ def _header(kind: str, data: bytes, param: str, max_pixels: int) -> tuple[int, i
 
 
 def _check_pixels(data: bytes) -> None:
-    """Raise where the pixels of a PNG end early, without memory for them: its chunks may be whole all the same.
+    """Raise where the pixels of a PNG end early or cannot be decoded, without memory for them: its chunks may be whole
+    all the same.
 
-    PNG specification, 11.2.1 (header), 8.1 (passes), 9 (each row begins with a byte for its filter).
+    PNG specification, 11.2.1 (header), 8.1 (passes), 9 (each row begins with a byte for its filter), 5.6 (the chunks of
+    pixels follow one another).
     """
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    expected = 0
+    rows: list[tuple[int, int]] = []
     for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         wide, high = -(-(width - left) // across), -(-(height - top) // down)
-        expected += high * (1 + -(-wide * bits // 8)) if wide > 0 and high > 0 else 0
+        if wide > 0 and high > 0:
+            length = 1 + -(-wide * bits // 8)
+            rows.append((high * length, length))
+    pixels = _pixels(data)
+    piece = b""
+    for expected, length in rows:
+        done = 0
+        while done < expected:
+            piece = piece or next(pixels, b"")
+            if not piece:
+                raise ValueError("its pixels end early")
+            taken = piece[: expected - done]
+            # The first byte of each row that begins in this piece.
+            if max(taken[-done % length :: length], default=0) > _LAST_FILTER:
+                raise ValueError("its pixels have an unknown filter")
+            done += len(taken)
+            piece = piece[len(taken) :]
+
+
+def _pixels(data: bytes) -> Iterator[bytes]:
+    """The inflated pixels of a PNG, piece by piece."""
     inflate = zlib.decompressobj()
-    at = 8
-    while expected > 0:
+    at, begun = 8, False
+    while True:
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IEND":
-            raise ValueError("its pixels end early")
-        piece = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
-        while piece and expected > 0:
-            expected -= len(inflate.decompress(piece, 2**18))
-            piece = inflate.unconsumed_tail
+        if kind == b"IDAT":
+            begun = True
+            packed = data[at + 8 : at + 8 + length]
+            while packed:
+                if piece := inflate.decompress(packed, _PIECE):
+                    yield piece
+                packed = inflate.unconsumed_tail
+        elif begun or kind == b"IEND":
+            return
         at += 12 + length
 
 
-def _damaged(param: str, cause: str) -> InvalidRequest:
-    return InvalidRequest(f"The picture in {param} cannot be decoded ({cause}); {_WANTED}.", param=param)
+def damaged(param: str, error: Exception) -> InvalidRequest:
+    """The error for a picture that Pillow cannot work on."""
+    return InvalidRequest(f"The picture in {param} cannot be decoded ({str(error)[:100]}); {_WANTED}.", param=param)
 
 
 def _turned(image: ImageFile, data: bytes) -> int:
@@ -226,33 +258,48 @@ def _turned(image: ImageFile, data: bytes) -> int:
 
 
 def _fit(picture: Picture, width: int, height: int, mode: Fit, param: str) -> Picture:
+    if (picture.width, picture.height) == (width, height) and is_upright(picture):
+        return picture
     try:
-        image: Image.Image = _READERS[picture.media_type](BytesIO(picture.data))
-        assert isinstance(image, ImageFile)
-        turned = _turned(image, picture.data)
-        if turned == 1 and (picture.width, picture.height) == (width, height):
-            return picture
-        longest = max(width, height)
-        image.draft(None, (longest, longest))
-        image.load()
-        profile = image.info.get("icc_profile")
-        image, same_colours = _plain(image)
-        if turned in _TURNS:
-            image = image.transpose(_TURNS[turned])
+        image, profile = decoded(picture, max(width, height))
         if image.size != (width, height):
             image = _cover(image, width, height) if mode == "cover" else _contain(image, width, height)
-        # Else comments, and a colour profile that no longer holds, would be written again.
-        image.info = {}
-        data = BytesIO()
-        image.save(
-            data,
-            format=picture.media_type.removeprefix("image/").upper(),
-            quality=95,
-            icc_profile=profile if same_colours else None,
-        )
+        data = encoded(image, picture.media_type, profile=profile)
     except Exception as error:
-        raise _damaged(param, str(error)[:100]) from error
-    return replace(picture, data=data.getvalue(), width=width, height=height, url=None)
+        raise damaged(param, error) from error
+    return replace(picture, data=data, width=width, height=height, url=None)
+
+
+def is_upright(picture: Picture) -> bool:
+    """Whether its EXIF leaves an inspected picture as it is. For the worker."""
+    return _turned(_READERS[picture.media_type](BytesIO(picture.data)), picture.data) == 1
+
+
+def decoded(picture: Picture, longest: int) -> tuple[Image.Image, bytes | None]:
+    """An inspected picture upright, in 8 bits of grey or colour with its transparency; and its colour profile, where
+    that still holds. Its sides may be smaller than they are, but not than `longest`. For the worker; raises anything.
+    """
+    image = _READERS[picture.media_type](BytesIO(picture.data))
+    turned = _turned(image, picture.data)
+    image.draft(None, (longest, longest))
+    image.load()
+    profile = image.info.get("icc_profile")
+    plain, same_colours = _plain(image)
+    if turned in _TURNS:
+        plain = plain.transpose(_TURNS[turned])
+    return plain, profile if same_colours else None
+
+
+def encoded(image: Image.Image, media_type: str, *, quality: int = QUALITY, profile: bytes | None = None) -> bytes:
+    """A picture file with nothing in it but the pixels and their colour profile. For the worker; raises anything."""
+    # Else comments, and a colour profile that no longer holds, would be written again.
+    image.info = {}
+    if media_type == "image/webp" and image.mode == "L":
+        # It has no grey, so that the profile would be wrong.
+        profile = None
+    file = BytesIO()
+    image.save(file, media_type.removeprefix("image/").upper(), quality=quality, icc_profile=profile)
+    return file.getvalue()
 
 
 def _plain(image: Image.Image) -> tuple[Image.Image, bool]:

@@ -12,6 +12,8 @@ from aiohttp import ClientSession, web
 
 from proxy.api import READY, SERVER_OPTIONS, Api, install
 from proxy.config import Server
+from proxy.media.input_links import InputLinks
+from proxy.media.inputs import Inputs
 from tests.api.memory import MemoryEngine, MemoryKeys
 
 
@@ -69,6 +71,8 @@ async def launch(
         engine=engine,
         authenticator=keys,  # type: ignore[arg-type]
         webhooks=None,  # type: ignore[arg-type]
+        library=None,  # type: ignore[arg-type]
+        inputs=Inputs(uploads, None, links=InputLinks(b"another", None)),  # type: ignore[arg-type]
         settings=settings,
         secret=b"a secret of thirty-two bytes ...",
         uploads=uploads,

@@ -15,8 +15,9 @@ from proxy.errors import ApiError
 from proxy.records import Ask
 
 KNOWN = [
-    "prompt", "model", "seconds", "size", "input_reference", "image", "images", "characters", "video", "seed",
-    "negative_prompt", "audio", "generate_audio", "metadata", "task_id", "video_id", "duration", "width", "height",
+    "prompt", "model", "seconds", "size", "input_reference", "image", "images", "last_frame", "characters",
+    "video", "seed", "negative_prompt", "audio", "generate_audio", "metadata", "task_id", "video_id", "duration",
+    "width", "height",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none()
@@ -27,7 +28,7 @@ JSON = st.recursive(
     | st.sampled_from(["4", "16:9", "1280x720", "https://h/a.png", "data:image/png;base64,AAAA", "A" * 64, "video_1"]),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["id", "image_url", "file_id", "0", "x"]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "image_url", "file_id", "url", "0", "x"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -86,6 +87,7 @@ def test_unknown_fields_arrive_or_are_refused(extra: dict[str, Any]) -> None:
         {"image": "https://h/a.png"},
         {"input_reference": {"file_id": "file-1"}},
         {"images": ["https://h/b.png"]},
+        {"last_frame": "https://h/a.png"},
         {"characters": [{"id": "c"}]},
         {"audio": False},
         {"seed": 0},
@@ -99,6 +101,14 @@ def test_every_field_is_in_the_fingerprint(change: dict[str, Any]) -> None:
     """Two requests that differ in one field are two requests."""
     plain = asks.create({"prompt": "p"})
     assert asks.create({"prompt": "p", **change}).fingerprint != plain.fingerprint
+
+
+def test_fingerprints_that_are_stored_stay_good() -> None:
+    """A request without the newer fields has the fingerprint that it always had: it may be sent again after an
+    upgrade."""
+    ask = asks.create({"prompt": "p", "seconds": 4, "image": "https://h/a.png"})
+    assert ask.fingerprint.hex() == "ae9b91df6f2b8f73630173ae117b36252db09c65b2fa8488d8499d93656efee5"
+    assert asks.create({"prompt": "p", "seconds": 4, "last_frame": "https://h/a.png"}).fingerprint != ask.fingerprint
 
 
 def test_the_kind_and_the_source_are_in_the_fingerprint() -> None:

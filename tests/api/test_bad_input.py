@@ -154,7 +154,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"image": "ü" * 40}, "image"),
     ({"images": "https://h/" + "a" * 9000}, "images"),
     ({"images": [1]}, "images"),
-    ({"images": ["https://h/a"] * 9}, "images"),
+    ({"images": ["https://h/a"] * 17}, "images"),
     ({"images": [["https://h/a"]]}, "images"),
     ({"characters": "c"}, "characters"),
     ({"characters": [{"id": "a"}, {"id": "b"}, {"id": "c"}]}, "characters"),

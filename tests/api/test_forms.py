@@ -118,6 +118,19 @@ def test_lists_of_unlike_objects_are_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         read([("camera[][move]", "left"), ("camera[][move]", "up"), ("camera[][by]", "2")])
     assert caught.value.param == "camera"
+    with pytest.raises(InvalidRequest) as caught:
+        read([("camera[][a][b]", "1"), ("camera[][a][b]", "2"), ("camera[][a][c]", "3")])
+    assert caught.value.param == "camera"
+
+
+def test_lists_of_objects_of_objects() -> None:
+    """`k[][x][y]` is a list of objects that hold an object, in either SDK's order; JSON in a field is one value."""
+    rows = [{"image_url": {"url": "a", "detail": "b"}}, {"image_url": {"url": "c", "detail": "d"}}]
+    parts = [part for row in rows for part in spell("images[]", row)]
+    assert read(parts) == read(grouped(parts)) == {"images": rows}
+    assert read([("k[][x]", '{"a":1}'), ("k[][x]", '{"b":2}')]) == {"k": [{"x": {"a": 1}}, {"x": {"b": 2}}]}
+    with pytest.raises(InvalidRequest):
+        read([("k[][x][]", "1")])
 
 
 async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:

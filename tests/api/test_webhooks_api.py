@@ -73,6 +73,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     made = Desk(server, ClientSession(), keys)
     api = Api(
         engine=cast("Any", None),
+        library=cast("Any", None),
+        inputs=cast("Any", None),
         authenticator=Authenticator(store, None),
         settings=Server(max_body=2**20),
         secret=b"s" * 32,

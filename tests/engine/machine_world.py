@@ -34,6 +34,7 @@ from proxy.engine.leases import Leases
 from proxy.engine.polling import Poller
 from proxy.loader import Plugin, Registry
 from proxy.media.inputs import Inputs
+from proxy.media.kept import Kept
 from proxy.store import Store, StoreBusy, connection, writer
 from proxy.upstream import Http
 from proxy.upstream.redact import Redactor
@@ -172,6 +173,7 @@ class Life:
             server=server,
             redactor=redactor,
             folder=world.folder,
+            kept=Kept(world.folder / "kept", 2**20),
             clock=world.wall,
         )
         self.engine = Engine(self.core, born=0)

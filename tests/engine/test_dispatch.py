@@ -46,6 +46,7 @@ class Ear:
             server=Server(),
             redactor=Redactor(()),
             folder=process.path.parent,
+            kept=SimpleNamespace(discard=discard),  # type: ignore[arg-type]
         )
         self.dispatcher = Dispatcher(self.core)
         self.dispatcher.listeners.append(("the test", self.hear))

@@ -1,4 +1,4 @@
-"""First and last frames, from every kind of source."""
+"""First and last frames, from every kind of source, and what is a video at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
-from proxy.errors import UnsupportedOperation, UpstreamError
-from proxy.media.frames import first_frame, last_frame
-from proxy.models import Source
+from proxy.errors import InvalidRequest, UnsupportedOperation, UpstreamError
+from proxy.media import stills
+from proxy.media.frames import frame, on_disk, probe
+from proxy.models import Source, Spooled
 from tests.media.videos import COLOURS, clip, sound
 from tests.media.wire import Exchange, Front, RawUpstream
 
@@ -23,34 +24,50 @@ def shows(png: bytes, colour: str) -> bool:
     image = Image.open(BytesIO(png))
     assert (image.format, image.size) == ("PNG", (64, 48))
     found = image.convert("RGB").getpixel((32, 24))
+    assert isinstance(found, tuple)
     return all(abs(a - b) < 40 for a, b in zip(found, ImageColor.getrgb(colour), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["url", "path", "data", "stream"])
-async def test_first_and_last_frame_of_each_source(
-    front: Front, upstream: RawUpstream, tmp_path: Path, kind: str
-) -> None:
-    """An address, a file, bytes and a stream give the same frames; no file is left in the folder."""
+async def pieces(first: int = 0, size: int = len(VIDEO)) -> AsyncIterator[bytes]:
+    for start in range(first, first + size, 500):
+        yield VIDEO[start : min(start + 500, first + size)]
+
+
+@pytest.mark.parametrize("kind", ["url", "path", "data", "spooled", "stream", "read"])
+async def test_every_source_is_a_file(front: Front, upstream: RawUpstream, tmp_path: Path, kind: str) -> None:
+    """An address, a file, bytes and streams all become a file; one that is on our disk stays where it is, and nothing
+    is left of the others."""
 
     async def whole(exchange: Exchange) -> None:
         await exchange.ranged(VIDEO)
 
-    async def stream() -> AsyncIterator[bytes]:
-        for start in range(0, len(VIDEO), 500):
-            yield VIDEO[start : start + 500]
-
     upstream.script = whole
-    (tmp_path / "v.mp4").write_bytes(VIDEO)
+    path = tmp_path / "v.mp4"
+    path.write_bytes(VIDEO)
     source = {
-        "url": Source(url=upstream.url),
-        "path": Source(path=tmp_path / "v.mp4"),
-        "data": Source(data=VIDEO),
-        "stream": Source(stream=stream),
-    }[kind]
+        "url": lambda: Source(url=upstream.url),
+        "path": lambda: Source(path=path),
+        "data": lambda: Source(data=VIDEO),
+        "spooled": lambda: Source(spooled=Spooled(path, len(VIDEO))),
+        "stream": lambda: Source(stream=pieces),
+        "read": lambda: Source(read=pieces, size=len(VIDEO)),
+    }[kind]()
     folder = tmp_path / "frames"
-    assert shows(await first_frame(source, front.opener, folder=folder), COLOURS[0])
-    assert shows(await last_frame(source, front.opener, folder=folder), COLOURS[-1])
+    async with on_disk(source, front.opener, folder=folder) as file:
+        assert (file == path) == (kind in ("path", "spooled"))
+        # As another process reads it.
+        with open(file if isinstance(file, Path) else f"/proc/self/fd/{file.fileno()}", "rb") as again:
+            assert again.read() == VIDEO
     assert list(folder.rglob("*")) == []
+    assert isinstance(file, Path) or file.closed
+
+
+async def test_first_and_last_frame(front: Front, tmp_path: Path) -> None:
+    """A video that has to be copied first shows its first and its last picture."""
+    source = Source(stream=pieces)
+    assert shows(await frame(source, front.opener, folder=tmp_path, last=False), COLOURS[0])
+    assert shows(await frame(source, front.opener, folder=tmp_path, last=True), COLOURS[-1])
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_cut_video_gives_no_frame(front: Front, upstream: RawUpstream, tmp_path: Path) -> None:
@@ -62,19 +79,17 @@ async def test_a_cut_video_gives_no_frame(front: Front, upstream: RawUpstream, t
 
     upstream.script = cut
     with pytest.raises(UpstreamError):
-        await first_frame(Source(url=upstream.url), front.opener, folder=tmp_path)
+        await frame(Source(url=upstream.url), front.opener, folder=tmp_path, last=False)
     assert list(tmp_path.iterdir()) == []
     if sys.platform == "linux":
         links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
         assert [link for link in links if link.is_relative_to(tmp_path)] == []
 
 
-@pytest.mark.parametrize("data", [sound(), b"\x00\x00\x00\x18ftypisom" + bytes(5000)], ids=["sound", "rubbish"])
-async def test_what_cannot_be_decoded_is_said(front: Front, tmp_path: Path, data: bytes) -> None:
-    """A video without pictures or of rubbish is the client's error, not a failure of the upstream."""
-    for work in (first_frame, last_frame):
-        with pytest.raises(UnsupportedOperation, match="cannot be decoded"):
-            await work(Source(data=data), front.opener, folder=tmp_path)
+async def test_what_cannot_be_decoded_is_said(front: Front, tmp_path: Path) -> None:
+    """A video without pictures is the client's error, not a failure of the upstream."""
+    with pytest.raises(UnsupportedOperation, match="cannot be decoded, so that no frame"):
+        await frame(Source(data=sound()), front.opener, folder=tmp_path, last=True)
 
 
 async def test_without_pyav_the_error_says_what_to_install(
@@ -83,7 +98,7 @@ async def test_without_pyav_the_error_says_what_to_install(
     """Nothing is downloaded where no frame could be taken."""
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnsupportedOperation, match=r"pip install 'reelgate\[media\]'"):
-        await first_frame(Source(url=upstream.url), front.opener, folder=tmp_path)
+        await frame(Source(url=upstream.url), front.opener, folder=tmp_path, last=False)
     assert upstream.exchanges == []
 
 
@@ -102,7 +117,41 @@ async def test_a_large_video_takes_no_memory(front: Front, tmp_path: Path) -> No
 
     tracemalloc.start()
     try:
-        assert shows(await first_frame(Source(stream=stream), front.opener, folder=tmp_path), COLOURS[0])
+        assert shows(await frame(Source(stream=stream), front.opener, folder=tmp_path, last=True), COLOURS[-1])
         assert tracemalloc.get_traced_memory()[1] < 10 * 10**6
     finally:
         tracemalloc.stop()
+
+
+# ---------------------------------------------------------------- what is a video
+
+
+async def test_an_uploaded_video_is_measured(tmp_path: Path) -> None:
+    """A video tells its type and its size, a broken one is refused with the name of its field."""
+    path = tmp_path / "upload"
+    path.write_bytes(clip("webm", frames=5))
+    assert await probe(path, "video") == ("video/webm", 64, 48)
+    path.write_bytes(VIDEO[:40] + bytes(1000))
+    with pytest.raises(InvalidRequest, match="The video in clip cannot be decoded") as error:
+        await probe(path, "clip")
+    assert error.value.param == "clip"
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypheic", b"\x1a\x45\xdf\xa3\x42\x82dat"]
+)
+async def test_no_process_for_what_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """What does not begin as a video does is refused without being decoded."""
+    monkeypatch.setattr(stills, "command", lambda: pytest.fail("a process was started"))
+    path = tmp_path / "upload"
+    path.write_bytes(head + bytes(100))
+    with pytest.raises(InvalidRequest, match="The file in video is not a video; send an MP4, MOV or WebM"):
+        await probe(path, "video")
+
+
+async def test_without_pyav_a_video_is_taken_unmeasured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads work without PyAV: only their first bytes are looked at."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    path = tmp_path / "upload"
+    path.write_bytes(VIDEO)
+    assert await probe(path, "video") == ("video/mp4", 0, 0)

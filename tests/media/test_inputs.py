@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
+from proxy.config.rules import InputLimits
 from proxy.errors import InvalidRequest
 from proxy.media import files
 from proxy.media.inputs import Inputs
@@ -113,7 +114,7 @@ async def test_what_is_refused_is_not_kept(inputs: Inputs, tmp_path: Path) -> No
 
 async def test_bytes_and_pixels_are_limited(tmp_path: Path, fetcher: PlainFetcher, upstream: RawUpstream) -> None:
     """Each form is refused beyond the limits; an address is read no further than them, whatever length it tells."""
-    inputs = Inputs(tmp_path / "inputs", fetcher, max_bytes=2**20, max_pixels=64 * 48 - 1)
+    inputs = Inputs(tmp_path / "inputs", fetcher, limits=InputLimits(max_bytes=2**20, max_pixels=64 * 48 - 1))
     large = b"\x89PNG" + bytes(2**20)
     part = tmp_path / "part"
     part.write_bytes(large)
@@ -131,6 +132,10 @@ async def test_bytes_and_pixels_are_limited(tmp_path: Path, fetcher: PlainFetche
         await upstream.exchanges[-1].finished.wait()
     assert "64x48" in await refused(inputs.picture(Upload(param="image", data=PNG), owner=OWNER))
     assert kept(tmp_path) == []
+    inputs.limits = InputLimits(max_bytes=len(PNG) - 1)
+    assert f"than {len(PNG) - 1} bytes" in await refused(inputs.picture(Upload(param="image", data=PNG), owner=OWNER))
+    inputs.limits = InputLimits(max_bytes=len(PNG))
+    assert (await inputs.picture(Upload(param="image", data=PNG), owner=OWNER)).width == 64
 
 
 async def test_an_address_that_gives_no_picture_is_the_clients_fault(
@@ -177,7 +182,7 @@ async def test_the_guard_speaks_for_the_field(tmp_path: Path, upstream: RawUpstr
 
 
 async def test_a_file_id_names_no_file(inputs: Inputs) -> None:
-    """There are no files, so that each id is unknown."""
+    """Where there are no files, each id is unknown."""
     for param, blamed in (("input_reference", "input_reference.file_id"), ("image.file_id", "image.file_id")):
         for work in (inputs.picture, inputs.clip):
             message = await refused(work(Upload(param=param, file_id="file-abc"), owner=OWNER), blamed)
