@@ -132,6 +132,11 @@ def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
             # An entry with a mistake may have lost its name, so that its videos only seem to be orphans.
             if found.config is not None and not found.mistakes:
                 warnings += _orphans(found.config, pins)
+    if found.config is not None and found.config.server.archive is not None:
+        from proxy.media.archive import problem
+
+        if (said := problem(found.config.server.archive)) is not None:
+            mistakes.append(f"{file}: {said}")
     for mistake in mistakes:
         click.echo(mistake)
     for warning in warnings:
