@@ -12,7 +12,7 @@ CHANNELS = "channels:\n- {name: a, type: openai, base_url: 'http://127.0.0.1:9',
 
 
 def test_an_archive_that_cannot_be_used_is_a_mistake(tmp_path: Path) -> None:
-    """A folder that cannot be written is told with the file and the key, and nothing is made; one that can be is well."""
+    """A folder that cannot be written is told with file and key; one that can be is well, and is not made yet."""
     file = tmp_path / "channels.yaml"
     (tmp_path / "taken").touch()
     for folder, code in (("taken", 1), ("free", 0)):
