@@ -186,8 +186,8 @@ class Store:
         return await self.read(partial(videos.unfinished, holders=holders))
 
     async def resent(self, key_id: str, fingerprint: bytes, since: float) -> Video | None:
-        """The newest listed video of this API key with this fingerprint, made at or after `since`, whose answer was
-        not fully written."""
+        """The newest video of this API key with this fingerprint, made at or after `since`, whose answer was not fully
+        written. One that its owner has deleted meanwhile counts: it may have been paid for."""
         # In the queue, behind the marks that are not written yet.
         return await self._writer.do(partial(videos.resent, key_id=key_id, fingerprint=fingerprint, since=since))
 

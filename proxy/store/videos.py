@@ -81,7 +81,7 @@ _AT_UPSTREAM: Final = """
 _RESENT: Final = (
     _SELECT
     + """
-    WHERE key_id = ? AND fingerprint = ? AND answered = 0 AND created_at >= ? AND stage NOT IN ('refused', 'deleted')
+    WHERE key_id = ? AND fingerprint = ? AND answered = 0 AND created_at >= ? AND stage <> 'refused'
     ORDER BY id DESC LIMIT 1
     """
 )
@@ -91,7 +91,8 @@ _BEFORE_ALL: Final = ""
 _AFTER_ALL: Final = "~"
 """Sort before and after every id of ours."""
 
-_encode: Final = msgspec.json.Encoder().encode
+# A film that came with a job is a file of its own.
+_encode: Final = msgspec.json.Encoder(enc_hook=lambda film: None).encode
 _order: Final = msgspec.json.Decoder(Order).decode
 _job: Final = msgspec.json.Decoder(UpstreamJob).decode
 
