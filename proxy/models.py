@@ -78,6 +78,9 @@ class Model:
 
 # ---------------------------------------------------------------- what goes into a plugin
 
+PICTURE_TYPES: Final = ("image/jpeg", "image/png", "image/webp")
+"""The media types that clients may send, and that the core can turn pictures into."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureForm:
@@ -89,11 +92,20 @@ class PictureForm:
     URL, so that `Picture.url` is never None: the client's own, or a signed link to this server.
     """
 
-    media_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
+    media_types: tuple[str, ...] = PICTURE_TYPES
     max_bytes: int | None = None
     min_side: int | None = None
     max_side: int | None = None
     address: bool = False
+
+    def __post_init__(self) -> None:
+        # A text would pass for a list of its letters.
+        if isinstance(self.media_types, str) or not set(self.media_types) & set(PICTURE_TYPES):
+            raise ValueError(f"media_types of a PictureForm must be a tuple with one of {', '.join(PICTURE_TYPES)}")
+        if any(bound is not None and bound < 1 for bound in (self.max_bytes, self.min_side, self.max_side)):
+            raise ValueError("max_bytes, min_side and max_side of a PictureForm must be above 0")
+        if self.min_side is not None and self.max_side is not None and self.min_side > self.max_side:
+            raise ValueError("min_side of a PictureForm is above its max_side")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +246,8 @@ class UpstreamJob:
     upstream gives an address, and `url_expires_at` (unix seconds) when that address stops working although the result
     is still there: the core asks `fetch` for a new one then. `expires_at` (unix seconds) is when the result itself
     vanishes. `facts` are the plugin's own (JSON values, small): stored with the video and handed back with every later
-    call. `poll_after` is the plugin's advice in seconds. `error` may be given as a sentence.
+    call. `poll_after` is the plugin's advice in seconds. `error` may be given as a sentence. `film` is the video
+    itself, where the answer of a finished job had it within: it is kept on disk, so that nobody has to ask for it soon.
     """
 
     id: str
@@ -246,6 +259,7 @@ class UpstreamJob:
     facts: Mapping[str, Any] = field(default_factory=dict)
     poll_after: float | None = None
     url_expires_at: float | None = None
+    film: Spooled | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.id, int) and not isinstance(self.id, bool):
@@ -264,6 +278,7 @@ class UpstreamJob:
         _must(_is_number(self.expires_at), "expires_at", "unix seconds")
         _must(_is_number(self.poll_after), "poll_after", "seconds")
         _must(_is_number(self.url_expires_at), "url_expires_at", "unix seconds")
+        _must(self.film is None or isinstance(self.film, Spooled), "film", "a Spooled file")
         _must(_is_storable(self.facts), "facts", "a dict of JSON values")
         object.__setattr__(self, "facts", dict(self.facts))
         if self.expires_at is not None:
@@ -351,3 +366,8 @@ class Source:
             raise ValueError("a Source has exactly one of url, path, data, spooled, stream and read")
         if self.read is not None and self.size is None:
             raise ValueError("a Source with read needs its size")
+        # A plugin may pass on what its upstream said, and a provider may put anything anywhere.
+        if self.url is not None and not isinstance(self.url, str):
+            raise ValueError("the url of a Source must be text")
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 0):
+            raise ValueError("the size of a Source must be a number of bytes")

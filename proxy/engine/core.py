@@ -8,9 +8,11 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from proxy.channels import Channels, LiveChannel
 from proxy.config import Server
@@ -122,6 +124,7 @@ class Core:
                     # Another process may have ended it: its place here is free.
                     self.track(video)
                     raise
+                after = await self._film_kept(after)
                 saved = await self.store.change(
                     after,
                     before=video,
@@ -140,6 +143,14 @@ class Core:
                 continue
             await self._moved(video, saved)
             return saved
+
+    async def _film_kept(self, video: Video) -> Video:
+        """The video without the film that came with its job, which is on disk from now on."""
+        if video.job is None or video.job.film is None:
+            return video
+        if video.status == "completed":
+            await self.contents.keep(video.id, video.job.film)
+        return msgspec.structs.replace(video, job=replace(video.job, film=None))
 
     async def keep(self, attempt: Attempt) -> None:
         """Record how an attempt went although its video cannot be moved any more: it may have been paid for."""

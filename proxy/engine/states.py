@@ -142,6 +142,7 @@ def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
         facts={**known.facts, **job.facts},
         poll_after=job.poll_after,
         url_expires_at=job.url_expires_at if job.url else known.url_expires_at,
+        film=job.film,
     )
 
 

@@ -33,7 +33,8 @@ _UNSETTLED: Final = "SELECT COUNT(*) FROM attempts WHERE state = 'unknown' AND s
 _FIELDS: Final = (
     *("id", "video_id", "channel", "state", "started_at", "ended_at", "upstream_id", "note", "decision", "settled"),
 )
-_encode: Final = msgspec.json.Encoder().encode
+# A film that came with a job is a file of its own.
+_encode: Final = msgspec.json.Encoder(enc_hook=lambda film: None).encode
 _job: Final = msgspec.json.Decoder(UpstreamJob).decode
 
 

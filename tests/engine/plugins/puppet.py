@@ -50,6 +50,7 @@ class Puppet(Channel):
         return await self._answer("remix", request, default)  # type: ignore[return-value]
 
     async def content(self, job: UpstreamJob, variant: str) -> Source:
+        self.asked("content").append(job)
         return Source(data=b"\x00\x00\x00\x18ftypmp42" + job.id.encode())
 
 
