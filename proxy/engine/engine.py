@@ -324,4 +324,6 @@ class Engine:
         core.breakers.keep([live.name for live in core.channels if self._lives.get(live.name) is live])
         self._lives = {live.name: live for live in core.channels}
         self._queue.reconfigured()
+        if self._archiving is not None:
+            self._archiving.wake()
         core.freed.set()

@@ -216,7 +216,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT
         """,
         "CREATE INDEX archive_due ON archive (next_at) WHERE state = 'due'",
-        "CREATE INDEX archive_stored ON archive (stored_at) WHERE state = 'stored'",
+        "CREATE INDEX archive_stored ON archive (stored_at, size) WHERE state = 'stored'",
+        "CREATE INDEX archive_leaving ON archive (video_id) WHERE state = 'removed' AND size IS NOT NULL",
         "PRAGMA user_version = 3",
     ),
 )

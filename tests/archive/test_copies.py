@@ -158,13 +158,18 @@ async def test_few_at_once_and_the_most_urgent_first(world: World) -> None:
     late = await world.completed(expires_at=int(world.now) + 9000)
     soon = await world.completed(expires_at=int(world.now) + 60)
     links = [await world.completed(url_expires_at=world.now + 100 + n) for n in range(4)]
-    release = asyncio.Event()
-    for video_id in (never, late, soon, *links):
-        world.upstreams.script[video_id] = [release]
+    gates = {video_id: asyncio.Event() for video_id in (never, late, soon, *links)}
+    for video_id, gate in gates.items():
+        world.upstreams.script[video_id] = [gate]
     async with world.running():
         await world.until(lambda: world.upstreams.open == 4)
         assert set(world.upstreams.asked) == {soon, *links[:3]}
-        release.set()
+        gates[soon].set()
+        await world.until(lambda: len(world.upstreams.asked) == 5)
+        world.archiving.wake()
+        await world.due(never)
+        for gate in gates.values():
+            gate.set()
         await world.becomes(never, "stored")
         await world.until(lambda: world.upstreams.open == 0)
     assert world.upstreams.most == 4
@@ -205,7 +210,6 @@ async def test_an_archive_in_trouble_costs_no_transfers(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the archive takes nothing, no upstream is asked over and over, no video is blamed, and it goes on later."""
-    monkeypatch.setattr(archiving, "FIRST_WAIT", 0.05)
     put, broken = world.archive.put, [ArchiveError("the disk is full")] * 2
 
     async def failing(key: str, read: object, size: int | None) -> object:
@@ -216,6 +220,15 @@ async def test_an_archive_in_trouble_costs_no_transfers(
     monkeypatch.setattr(world.archive, "put", failing)
     video_id = await world.completed()
     async with world.running():
+        for failures in (1, 2):
+            await world.until(lambda: len(caplog.records) == failures)
+            for _ in range(5):
+                world.archiving.wake()
+                assert (await world.due(video_id)).tries == 0
+            assert len(world.upstreams.asked) == failures
+            # The pause is over.
+            world.archiving._hold_until = 0.0
+            world.archiving.wake()
         await world.becomes(video_id, "stored")
     assert len(world.upstreams.asked) == 3
     assert [record.getMessage().split(", ")[0] for record in caplog.records if record.levelno == logging.ERROR] == [

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -189,6 +190,27 @@ async def test_a_bucket_that_is_away_is_told_to_both_sides(place: Place, monkeyp
         await place.archive.delete(KEY)
     with pytest.raises(UpstreamUnreachable, match="archive of this server cannot be read now; try again"):
         await content(place.archive.source(KEY, 5))
+
+
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
+async def test_a_cancellation_waits_for_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is closed or removed while a thread still works on it."""
+    began, goes_on = threading.Event(), threading.Event()
+
+    def slow(handle: int) -> None:
+        began.set()
+        goes_on.wait(20)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    task = asyncio.create_task(place.archive.put(KEY, reading(SMALL), None))
+    await asyncio.to_thread(began.wait, 20)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.05)
+    goes_on.set()
+    assert not done
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(place.leftovers) == 0
 
 
 @pytest.mark.parametrize("place", ["s3"], indirect=True)

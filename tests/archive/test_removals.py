@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from proxy.engine import archiving
 from proxy.errors import UpstreamError
 from proxy.media.archive import ArchiveError
 from proxy.store import archive as table
@@ -117,13 +118,16 @@ async def test_deleting_while_it_is_copied_ends_the_copy(world: World) -> None:
 
 
 async def test_deleting_just_before_it_is_stored_removes_it(world: World) -> None:
-    """A copy that became whole although its video was deleted is removed again."""
+    """A copy that became whole although its video was deleted, and another process had tidied up, is removed again."""
     release = asyncio.Event()
     video_id = await world.completed()
     world.upstreams.script[video_id] = [release]
     async with world.running():
         await world.until(lambda: world.upstreams.open)
+        await world.delete(video_id, tell=False)
         await world.store.write(lambda db: table.leave(db, [video_id], "its video was deleted"))
+        await world.store.write(lambda db: table.left(db, video_id))
+        assert await world.row(video_id) is None
         release.set()
         await world.until(lambda: world.upstreams.open == 0)
         await world.until(world.has)
@@ -175,8 +179,10 @@ async def test_a_known_copy_costs_no_look_into_the_store(world: World, monkeypat
     assert await asyncio.to_thread(source.path.read_bytes) == film(video_id)
 
 
-async def test_a_reader_waits_for_the_copy(world: World) -> None:
-    """Whoever asks while the copy is made, or is about to be, gets it when it is stored, without another transfer."""
+async def test_a_reader_waits_for_the_copy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks while the copy is made, or is about to be, gets it as soon as it is stored, without another
+    transfer."""
+    monkeypatch.setattr(archiving, "WAIT_LOOK", 60.0)
     release = asyncio.Event()
     video_id = await world.completed(tell=False)
     video = await world.store.video(video_id)
@@ -191,7 +197,8 @@ async def test_a_reader_waits_for_the_copy(world: World) -> None:
         await world.until(lambda: world.upstreams.open)
         assert not any(wait.done() for wait in waits)
         release.set()
-        found = await asyncio.gather(*waits)
+        async with asyncio.timeout(20):
+            found = await asyncio.gather(*waits)
     assert [row.state for row in found if row is not None] == ["stored"] * 3
     assert world.upstreams.asked == [video_id]
 
