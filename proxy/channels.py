@@ -110,7 +110,7 @@ def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> P
         _unknown_type(entry, registry, conversion)
         return None
     for name, cure in plugin.cls.requires.items():
-        if importlib.util.find_spec(name) is None:
+        if not _is_installed(name):
             text = f"the plugin {entry.type} needs the module {name}, which is not installed: {cure}"
             conversion.wrong(_line(entry, "type"), _path(entry, "type"), text)
     options = _options(entry, plugin.cls, conversion)
@@ -123,6 +123,14 @@ def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> P
     if options is BAD or len(conversion.problems) > known:
         return None
     return Plan(entry, plugin.cls, options, _offers(entry, plugin.cls), plugin.file, plugin.digest)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError, AttributeError):
+        # The module above it is missing, or is no package.
+        return False
 
 
 def _unknown_type(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> None:

@@ -1,4 +1,5 @@
-"""The contract holds for two plugins: the smallest one, of the docs, and one that can do everything."""
+"""The contract holds for the smallest plugin, that of the docs, for one that can do everything, and for one whose films
+and pictures have forms of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from proxy.testing import ChannelContract
+from proxy.testing.contract import ClassLaws
+from proxy.testing.pictures import PictureLaws
+from proxy.testing.results import ResultLaws
 from tests.contract.atelier import AtelierSimulator
+from tests.contract.kiln import KilnSimulator
 from tests.simulators.lumen import LumenSimulator
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +48,13 @@ class TestAtelier(ChannelContract):
         "torn": "failed",
         "called-off": "failed",
     }
+
+
+class TestKiln(PictureLaws, ResultLaws, ClassLaws):
+    """tests/contract/plugins/kiln.py: all laws hold for it, and these are the ones that the others cannot prove."""
+
+    plugin = "kiln"
+    plugin_file = ROOT / "tests/contract/plugins/kiln.py"
+    simulator = KilnSimulator
+    entry: ClassVar[Mapping[str, Any]] = {"api_key": "kiln-key-4be01f77a9", "models": ["stoneware"]}
+    allowed_imports = ("av",)

@@ -3,7 +3,7 @@
 https://docs.lumen.example/generations
 """
 
-from proxy import Channel, Reply, UpstreamJob, VideoRequest, hookimpl
+from proxy import Channel, Model, Reply, UpstreamJob, VideoRequest, hookimpl
 
 STATES = {"waiting": "queued", "rendering": "in_progress", "ready": "completed", "rejected": "failed"}
 
@@ -11,6 +11,7 @@ STATES = {"waiting": "queued", "rendering": "in_progress", "ready": "completed",
 class Lumen(Channel):
     type = "lumen"
     base_url = "https://api.lumen.example"
+    default_model = Model(max_images=1)
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
         body = {"text": request.prompt, "model": request.model, "length": request.seconds, "size": request.size}
@@ -28,6 +29,7 @@ def task(reply: Reply) -> UpstreamJob:
         status=reply.choose("task.state", STATES),
         progress=reply.get("task.percent"),
         url=reply.get("task.output.mp4"),
+        url_expires_at=reply.get("task.output.expires"),
         error=reply.get("task.reason"),
     )
 

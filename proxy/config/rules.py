@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"\w[\w.@:+ -]{0,63}")
 _BYTES: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
 _UNITS: Final = {"": 1, "b": 1} | {
     unit: base**power
-    for power, letter in enumerate("kmg", 1)
+    for power, letter in enumerate("kmgt", 1)
     for unit, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
 _HOST: Final = re.compile(
@@ -33,6 +33,7 @@ _HOST: Final = re.compile(
 _LARGEST_PORT: Final = 65535
 # One letter would be a drive.
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BUCKET: Final = re.compile(r"(?:s3|gs|gcs|az|azure)://[\w.-]+(?:/[^\s\x00-\x1f]*)?", re.ASCII)
 
 
@@ -119,11 +120,20 @@ def sqlite_file(address: str, folder: Path) -> Path | None:
 
 def archive(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     """A folder, the address of a bucket (`scheme://bucket` and a prefix), or None."""
+    if isinstance(node, Scalar) and node.sound and isinstance(node.value, bool | int | float):
+        # It would be taken as a folder's name, which nobody means by `off`.
+        rule = "must be a folder or a bucket as s3://bucket/prefix, or null for none"
+        return conversion.wrong(line, path, f"{rule}, not {shown(node)}")
     text = conversion.value(node, str | None, path, line)
     if text is BAD or text is None:
         return text
     if not _SCHEME.match(text):
-        return text if text.strip() else conversion.wrong(line, path, "is empty; it is a folder or s3://bucket/prefix")
+        if not text.strip():
+            return conversion.wrong(line, path, "is empty; it is a folder or s3://bucket/prefix")
+        if text.startswith("~") or _CONTROL.search(text):
+            rule = "must be a folder, written out without ~ and control characters"
+            return conversion.wrong(line, path, f"{rule}, not {shown(node)}")
+        return text
     if set("?#@") & set(text):
         # Not shown: what stands before an @ may be a secret.
         rule = "must be no more than s3://bucket/prefix; credentials go to the environment"
@@ -141,9 +151,9 @@ def archive_place(text: str, folder: Path) -> str:
 
 def size(conversion: Conversion, node: Node, path: str, line: int) -> Any:
     """A number of bytes, also with a unit: 64MiB, 10MB."""
-    if not isinstance(node, Scalar) or not node.sound:
-        return conversion.value(node, int, path, line)
-    match = _BYTES.fullmatch(node.text)
+    if isinstance(node, Scalar) and not node.sound:
+        return BAD
+    match = _BYTES.fullmatch(node.text) if isinstance(node, Scalar) else None
     unit = _UNITS.get(match[2].lower()) if match else None
     if match and unit and 1 <= float(match[1]) * unit <= 2**50:
         return int(float(match[1]) * unit)
@@ -161,14 +171,15 @@ def input_limits(conversion: Conversion, node: Node, path: str, line: int) -> An
     """`{max_bytes: 20MiB, max_pixels: 64000000, max_count: 8}` in parts."""
     if not isinstance(node, Table):
         return conversion.wrong(line, path, f"must look like {{max_bytes: 20MiB, max_count: 8}}, not {shown(node)}")
-    text = node.entries.get("max_bytes")
-    if text is None:
-        return conversion.struct(node, InputLimits, path, line)
-    number = size(conversion, text, step(path, "max_bytes"), node.lines["max_bytes"])
-    if number is BAD:
+    entries = dict(node.entries)
+    number: Any = None
+    if (text := entries.pop("max_bytes", None)) is not None:
+        number = size(conversion, text, step(path, "max_bytes"), node.lines["max_bytes"])
+    # The others are looked at too where that one is wrong.
+    values = conversion.struct(Table(entries, node.lines, node.line), InputLimits, path, line)
+    if values is BAD or number is BAD:
         return BAD
-    plain = Table({**node.entries, "max_bytes": node_of(number)}, node.lines, node.line)
-    return conversion.struct(plain, InputLimits, path, line)
+    return values if number is None else {**values, "max_bytes": number}
 
 
 def models(conversion: Conversion, node: Node, path: str, line: int) -> Any:

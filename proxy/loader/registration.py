@@ -13,7 +13,7 @@ import pluggy
 from proxy import hookspecs
 from proxy.channel import OPERATIONS, Channel, Options
 from proxy.errors import PluginError, did_you_mean
-from proxy.models import Model
+from proxy.models import Model, PictureForm
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _ASYNC: Final = ("create", "fetch", "content", "start", "close", *OPERATIONS)
@@ -99,4 +99,12 @@ def _wrong_with_facts(cls: type[Channel]) -> str | None:
     pace: Any = inspect.getattr_static(cls, "poll_every")
     if isinstance(pace, str) or (isinstance(pace, int | float) and not pace > 0):
         return f"{cls.__name__}.poll_every must be a number of seconds above 0"
+    form: Any = inspect.getattr_static(cls, "picture_form")
+    if not isinstance(form, PictureForm | property):
+        return f"{cls.__name__}.picture_form must be a proxy.PictureForm"
+    needed: Any = cls.requires
+    if not isinstance(needed, Mapping) or not all(
+        isinstance(word, str) and word for pair in needed.items() for word in pair
+    ):
+        return f'{cls.__name__}.requires must map modules to what to run: {{"av": "pip install \'reelgate[media]\'"}}'
     return None

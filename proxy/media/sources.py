@@ -65,6 +65,7 @@ class Body:
         first, self._left = (self.part.first, self.part.length) if self.part else (0, size)
         self._receive = receive
         self._skip = 0 if ranged else first
+        self._exact = ranged or self.part is None
         self._head = b""
         self._telling = not ranged or (first == 0 and (self._left or 0) >= _HEAD)
 
@@ -76,7 +77,7 @@ class Body:
             _check_head(self._head, media_type)
 
     async def read(self) -> bytes:
-        """The next bytes, none at the end; an `UpstreamError` where the content ends before its promised end."""
+        """The next bytes, none at the end; an `UpstreamError` where the content has fewer or more than was promised."""
         while self._left != 0:
             chunk, self._head = self._head or await self._receive(), b""
             if not chunk:
@@ -88,6 +89,9 @@ class Body:
                 self._skip -= skipped
                 chunk = chunk[skipped:]
             if self._left is not None:
+                # Before the last bytes leave: what a wrong size cuts off must not look like the end.
+                if self._exact and (len(chunk) > self._left or (len(chunk) == self._left and await self._receive())):
+                    raise UpstreamError("The upstream has more bytes than it had announced.")
                 chunk = chunk[: self._left]
                 self._left -= len(chunk)
             if chunk:

@@ -18,7 +18,10 @@ except ImportError:
 
 # Before they are imported, so that a broken law shows the values that it compared.
 pytest.register_assert_rewrite(
-    *(f"proxy.testing.{room}" for room in ("bench", "contract", "polling", "product", "results", "submitting"))
+    *(
+        f"proxy.testing.{room}"
+        for room in ("bench", "contract", "pictures", "polling", "product", "results", "submitting")
+    )
 )
 
 from proxy.testing.simulator import Job, Operation, Simulator, SimulatorServer, operation  # noqa: E402

@@ -21,6 +21,7 @@ from proxy.channels import Channels, LiveChannel, plan
 from proxy.engine.limits import default_seconds, default_size
 from proxy.errors import ApiError
 from proxy.loader import Registry, bundled_folder, load
+from proxy.media.sources import file_of
 from proxy.models import Kind, Picture, Source, UpstreamJob, VideoRequest
 from proxy.testing.simulator import Simulator, SimulatorServer
 from proxy.upstream import Http, submission
@@ -75,6 +76,7 @@ class Bench:
     async def submit(self, kind: Kind = "create", source: UpstreamJob | None = None, **values: Any) -> UpstreamJob:
         """Submit once, as the engine does."""
         request = self.request(kind, **values)
+        self.channel.check(request)
         with submission():
             if kind == "create":
                 return await self.channel.create(request)
@@ -98,8 +100,11 @@ class Bench:
         """All bytes of `source`; raises what breaks."""
         if source.data is not None:
             return source.data
-        if source.path is not None:
-            return await asyncio.to_thread(source.path.read_bytes)
+        if (path := file_of(source)) is not None:
+            return await asyncio.to_thread(path.read_bytes)
+        if source.read is not None:
+            assert source.size is not None
+            return b"".join([chunk async for chunk in source.read(0, source.size)])
         if source.stream is not None:
             return b"".join([chunk async for chunk in source.stream()])
         async with self.channel.upstream.open(source, range=range) as response:
@@ -218,9 +223,9 @@ async def failure_of(work: Awaitable[object]) -> ApiError:
 
 
 @functools.cache
-def picture(size: str) -> Picture:
-    """A PNG of that size, `WxH`."""
+def picture(size: str, number: int = 0) -> Picture:
+    """A PNG of that size, `WxH`; no two numbers give the same."""
     width, height = (int(side) for side in size.split("x"))
     file = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).save(file, "PNG")
+    Image.linear_gradient("L").rotate(90 * number).resize((width, height)).convert("RGB").save(file, "PNG")
     return Picture(data=file.getvalue(), media_type="image/png", width=width, height=height)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import functools
+import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 from proxy.testing.bench import Kit, law
+from proxy.testing.pictures import PictureLaws
 from proxy.testing.polling import PollLaws
 from proxy.testing.product import ProductLaws
 from proxy.testing.results import ResultLaws
@@ -35,8 +40,21 @@ class ClassLaws(Kit):
         wrong = await asyncio.to_thread(_forbidden_imports, Path(plugin.file), self.allowed_imports)
         assert not wrong, f"{Path(plugin.file).name} imports {', '.join(wrong)}; HTTP goes through self.upstream"
 
+    @law
+    async def test_requirements_are_named(self) -> None:
+        """What the file imports and Reelgate does not bring is in `requires`, and imported by a function alone: a class
+        that cannot be loaded cannot tell `reelgate check` what is missing."""
+        plugin = self.registry().channels[self.plugin]
+        tree = await asyncio.to_thread(_tree, Path(plugin.file))
+        named = {name.partition(".")[0] for name in plugin.cls.requires}
+        unnamed = [root for root in await asyncio.to_thread(_foreign, tree) if root not in named]
+        assert not unnamed, f"{plugin.cls.__name__}.requires does not name {', '.join(unnamed)}"
+        at_once = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        early = await asyncio.to_thread(_foreign, at_once)
+        assert not early, f"import {', '.join(early)} in a function, such as start(), not at the top of the file"
 
-class ChannelContract(ClassLaws, SubmitLaws, PollLaws, ResultLaws, ProductLaws):
+
+class ChannelContract(ClassLaws, SubmitLaws, PictureLaws, PollLaws, ResultLaws, ProductLaws):
     """Every law of a channel. A subclass whose name begins with Test says what is tested:
 
     `plugin`, the type; `plugin_file`, where it is, unless in the bundled folder; `simulator`, a `Simulator` subclass;
@@ -48,9 +66,44 @@ class ChannelContract(ClassLaws, SubmitLaws, PollLaws, ResultLaws, ProductLaws):
 def _forbidden_imports(file: Path, allowed: tuple[str, ...]) -> list[str]:
     return [
         name
-        for name in _imports(ast.parse(file.read_text("utf-8")))
+        for name in _imports(_tree(file))
         if name in BLOCKING or not _is_known(name.partition(".")[0], name, allowed)
     ]
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+def _foreign(tree: ast.Module) -> list[str]:
+    """The packages imported in `tree` that are not there wherever Reelgate is."""
+    roots = dict.fromkeys(name.partition(".")[0] for name in _imports(tree))
+    return [
+        root
+        for root in roots
+        if root != "proxy"
+        and root not in sys.stdlib_module_names
+        and not any(_canonical(name) in _brought() for name in packages_distributions().get(root, ()))
+    ]
+
+
+@functools.cache
+def _brought() -> frozenset[str]:
+    """The distributions that Reelgate needs, and what those need, without extras."""
+    found: set[str] = set()
+    todo = ["reelgate"]
+    while todo:
+        name = todo.pop()
+        with contextlib.suppress(PackageNotFoundError):
+            lines = [line for line in requires(name) or () if "extra ==" not in line]
+            fresh = {_canonical(re.split(r"[^\w.-]", line)[0]) for line in lines} - found
+            found |= fresh
+            todo += fresh
+    return frozenset(found)
+
+
+def _canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _is_known(root: str, name: str, allowed: tuple[str, ...]) -> bool:

@@ -185,6 +185,11 @@ class ProductLaws(Kit):
                 assert part.status == 206, f"{wanted} answered {part.status}"
                 assert part.body == whole[first : last + 1], f"{wanted} gave other bytes"
                 assert part.headers["Content-Range"] == f"bytes {first}-{last}/{size}"
+            beyond = {"Range": f"bytes={size}-"}
+            none = await product.call("GET", f"/v1/videos/{video_id}/content", headers=beyond)
+            assert (none.status, none.headers.get("Content-Range")) == (416, f"bytes */{size}")
+            head = await product.call("HEAD", f"/v1/videos/{video_id}/content")
+            assert (head.status, head.headers.get("Content-Length", str(size))) == (200, str(size))
 
     @law
     async def test_product_cut_content_breaks(self, tmp_path: Path) -> None:

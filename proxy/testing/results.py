@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -11,6 +13,10 @@ import pytest
 from proxy.errors import ApiError, UnsupportedOperation, UpstreamGone
 from proxy.models import Clip, Source
 from proxy.testing.bench import Kit, failure_of, law
+from proxy.upstream.answers import LARGEST_BODY
+
+DECADE: Final = 10 * 365 * 86_400
+"""Seconds; a moment that is further away was told in other units."""
 
 
 class ResultLaws(Kit):
@@ -28,6 +34,60 @@ class ResultLaws(Kit):
             assert await bench.read(source) == made, "the content differs from what the upstream made"
             again = await bench.channel.content(job, "video")
             assert await bench.read(again) == made, "the content can be read only once"
+            size = source.size
+            assert size in (None, len(made)), f"the Source says {size} bytes, but the content has {len(made)}"
+
+    @law
+    async def test_large_content_passes(self, tmp_path: Path) -> None:
+        """A film that is larger than an answer may be is read whole too; within an answer that takes `spool=True`."""
+        async with self.bench(tmp_path) as bench:
+            bench.sim.video_bytes += bytes(LARGEST_BODY)
+            job = await bench.completed()
+            source = await bench.channel.content(job, "video")
+            read = await bench.read(source)
+            assert read == bench.sim.content_of(bench.sim.latest), "the content differs from what the upstream made"
+
+    @law
+    async def test_parts_are_exact(self, tmp_path: Path) -> None:
+        """A Source with `read` gives exactly the bytes that it is asked for, again and again."""
+        async with self.bench(tmp_path) as bench:
+            source = await bench.channel.content(await bench.completed(), "video")
+            if source.read is None or source.size is None:
+                pytest.skip("the content is no Source with read")
+            made = bench.sim.content_of(bench.sim.latest)
+            for first, length in ((0, 1), (0, 1000), (1000, 1000), (len(made) - 100, 100), (0, len(made))):
+                part = b"".join([chunk async for chunk in source.read(first, length)])
+                assert part == made[first : first + length], f"read({first}, {length}) gave {len(part)} other bytes"
+
+    @law
+    async def test_film_of_a_poll_is_exact(self, tmp_path: Path) -> None:
+        """The film that a poll brings with a completed job is exactly what the upstream made."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            if job.film is None:
+                pytest.skip("no poll brings the film itself")
+            film = await bench.read(Source(spooled=job.film))
+            assert film == bench.sim.content_of(bench.sim.latest), "the film of the poll is another one"
+
+    @law
+    async def test_expired_address_is_asked_for_anew(self, tmp_path: Path) -> None:
+        """fetch() of a completed job asks the upstream again, and content() gives the address that it says then."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.completed()
+            source = await bench.channel.content(job, "video")
+            if source.url is None or source.headers:
+                pytest.skip("the content has no address that needs no key")
+            now, latest = time.time(), time.time() + DECADE
+            for moment in (job.url_expires_at, job.expires_at):
+                assert moment is None or now < moment < latest, f"it expires at {moment}; say it in unix seconds"
+            old, new = source.url, f"{source.url}?renewed=1"
+            bench.sim.mangle(lambda answer: _replaced(answer, old, new), on="fetch")
+            before = len(bench.sim.calls("fetch"))
+            renewed = await bench.channel.fetch(job)
+            assert len(bench.sim.calls("fetch")) > before, "the upstream was not asked for an address that is good"
+            assert renewed.status == "completed", f"a completed job became {renewed.status}"
+            found = (await bench.channel.content(renewed, "video")).url
+            assert found == new, "content() gives an address that has expired"
 
     @law
     async def test_content_without_length(self, tmp_path: Path) -> None:
@@ -119,3 +179,12 @@ class ResultLaws(Kit):
                     error = await failure_of(bench.submit(operation, job))
                     assert isinstance(error, UnsupportedOperation)
             assert len(bench.sim.requests) == before
+
+
+def _replaced(answer: Any, old: str, new: str) -> Any:
+    """`answer` with the text `new` wherever it has `old`."""
+    if isinstance(answer, dict):
+        return {key: _replaced(value, old, new) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [_replaced(value, old, new) for value in answer]
+    return new if answer == old else answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from proxy.errors import (
     InvalidRequest,
     Outcome,
     Throttled,
-    UnsupportedOperation,
     UpstreamError,
     UpstreamUnreachable,
 )
 from proxy.models import UpstreamJob
-from proxy.testing.bench import PROMPT, QUICK, Kit, failure_of, law, picture
+from proxy.testing.bench import PROMPT, QUICK, Kit, failure_of, law
 from proxy.testing.wire import Call, Part
 
 UNKNOWN_FAULTS = (
@@ -59,21 +57,6 @@ class SubmitLaws(Kit):
             await bench.submit()
             texts = _texts(bench.sim.calls("create")[0])
             assert any(PROMPT in text for text in texts), f"the prompt is not among what was sent: {texts}"
-
-    @law
-    async def test_picture_is_sent_or_refused(self, tmp_path: Path) -> None:
-        """An input picture reaches the upstream, or the request is refused; it is never left out in silence."""
-        async with self.bench(tmp_path) as bench:
-            if not bench.channel.models.get(bench.upstream_model, bench.channel.default_model).image:
-                pytest.skip("the model takes no input picture")
-            image = await asyncio.to_thread(picture, bench.request().size)
-            try:
-                await bench.submit(images=(image,))
-            except (InvalidRequest, UnsupportedOperation):
-                assert bench.sim.paid == 0, "the picture was refused, but the job was taken"
-                return
-            sent = [call for call in bench.sim.requests if image.data in call.body or image.base64 in _unescaped(call)]
-            assert sent, "the picture was left out; send it, or refuse it with UnsupportedOperation"
 
     @law
     @pytest.mark.parametrize("kind", UNKNOWN_FAULTS)
@@ -214,8 +197,3 @@ def _strings(value: Any) -> list[str]:
         return [value.text]
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [text for inner in values for text in _strings(inner)]
-
-
-def _unescaped(call: Call) -> str:
-    """The body as text, with the slashes of base64 as they were before a JSON writer escaped them."""
-    return call.body.decode("latin-1").replace("\\/", "/")

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import aiohttp
 import msgspec
@@ -35,7 +35,7 @@ from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check
 from proxy.upstream.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
 from proxy.upstream.ledger import Submission, submission
 from proxy.upstream.ledger import current as ledger_of
-from proxy.upstream.redact import Redactor
+from proxy.upstream.redact import Redactor, credentials_in, words_of
 from proxy.upstream.spool import Unspoolable, spooled
 
 __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission"]
@@ -43,11 +43,6 @@ __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission
 log = logging.getLogger("reelgate.upstream")
 
 _BAD_HEADER: Final = re.compile(r"[\x00\r\n]")
-_DIGIT: Final = re.compile(r"\d")
-
-_SHORTEST_ID: Final = 6
-_SHORTEST_CREDENTIAL: Final = 8  # longer than the scheme words before it
-_OPEN_HEADERS: Final = frozenset(("accept", "content-type", "user-agent"))
 
 
 class Timeout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +213,9 @@ class Upstream:
         without a look-up, public or permitted to this channel. None where there is none."""
         if source.url is None or source.headers:
             return None
+        if any(word in unquote(source.url) for word in credentials_in(self.headers())):
+            # Some providers take the key in the query too.
+            return None
         try:
             return check_public(source.url, self._allowance)
         except UnusableUrl:
@@ -241,7 +239,7 @@ class Upstream:
         credentials = self.headers()
         sent = self._merged(credentials, headers, json=json is not None)
         # Looked for only in what went wrong.
-        words = cache(partial(_words, url, params, credentials))
+        words = cache(partial(words_of, url, params, credentials))
         ledger = ledger_of.get()
         flight = Flight()
         refused = False
@@ -383,14 +381,6 @@ def _broke(cause: BaseException) -> str:
     number = cause.os_error.errno or 0
     # A failed look-up of a name is negative and has its own words.
     return os.strerror(number) if number > 0 else cause.os_error.strerror or "no connection"
-
-
-def _words(url: str, params: Mapping[str, str] | None, credentials: Mapping[str, str]) -> list[str]:
-    """What an answer may repeat of the call and no client may see: the job's id in the address, our credentials."""
-    steps = [unquote(step) for step in urlsplit(url).path.split("/")]
-    ids = [word for word in (*steps, *(params or {}).values()) if len(word) >= _SHORTEST_ID and _DIGIT.search(word)]
-    values = [value for name, value in credentials.items() if name.lower() not in _OPEN_HEADERS]
-    return ids + [word for value in values for word in value.split() if len(word) >= _SHORTEST_CREDENTIAL]
 
 
 def _no_word(status: int, reply: Reply) -> ApiError | None:

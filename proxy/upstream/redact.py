@@ -6,9 +6,9 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 LONGEST: Final = 500
 """Characters that are left of a provider's sentence at most."""
@@ -34,6 +34,25 @@ _KEY_WORD: Final = re.compile(r"\b(?:sk|pk|rk|rg|r8|hf|gsk|xai|whsec)[-_][\w*.â€
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:[+/][A-Za-z0-9_+/-]*)?={0,2}")
 _RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
+
+
+_DIGIT: Final = re.compile(r"\d")
+_SHORTEST_ID: Final = 6
+_SHORTEST_CREDENTIAL: Final = 8  # longer than the scheme words before it
+_OPEN_HEADERS: Final = frozenset(("accept", "content-type", "user-agent"))
+
+
+def words_of(url: str, params: Mapping[str, str] | None, headers: Mapping[str, str]) -> list[str]:
+    """What an answer may repeat of a call and no client may see: the job's id in the address, our credentials."""
+    steps = [unquote(step) for step in urlsplit(url).path.split("/")]
+    ids = [word for word in (*steps, *(params or {}).values()) if len(word) >= _SHORTEST_ID and _DIGIT.search(word)]
+    return ids + credentials_in(headers)
+
+
+def credentials_in(headers: Mapping[str, str]) -> list[str]:
+    """The words of a channel's own headers that may be credentials."""
+    values = [value for name, value in headers.items() if name.lower() not in _OPEN_HEADERS]
+    return [word for value in values for word in value.split() if len(word) >= _SHORTEST_CREDENTIAL]
 
 
 class Redactor:

@@ -221,7 +221,10 @@ MISTAKES = {
     ),
     "a path as database": (SMALLEST + "server: {database: x.db}\n", "2: server.database: must look like sqlite:///"),
     "memory": (SMALLEST + "server: {database: 'sqlite://'}\n", "2: server.database: must look like sqlite:///"),
-    "archive scheme": (SMALLEST + "server: {archive: 'ftp://x/y'}\n", "2: server.archive: must be a folder, or a bucket"),
+    "archive scheme": (
+        SMALLEST + "server: {archive: 'ftp://x/y'}\n",
+        "2: server.archive: must be a folder, or a bucket",
+    ),
     "archive slash": (SMALLEST + "server: {archive: 's3:/bucket'}\n", "2: server.archive: must be a folder, or a buck"),
     "archive bucket": (SMALLEST + "server: {archive: 's3://'}\n", "2: server.archive: must be a folder, or a bucket"),
     "archive empty": (SMALLEST + "server: {archive: ' '}\n", "2: server.archive: is empty; it is a folder or s3://"),

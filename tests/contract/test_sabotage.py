@@ -10,20 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.media_sabotages import HONEST, MEDIA_SABOTAGES
 from tests.contract.product_sabotages import PRODUCT_SABOTAGES
 from tests.contract.sabotages import SABOTAGES, Sabotage
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = {"Lumen": ROOT / "docs/examples/lumen.py", "Atelier": ROOT / "tests/contract/plugins/atelier.py"}
-ALL = [*SABOTAGES, *PRODUCT_SABOTAGES]
+PLUGINS = {
+    "Lumen": ROOT / "docs/examples/lumen.py",
+    "Atelier": ROOT / "tests/contract/plugins/atelier.py",
+    "Kiln": ROOT / "tests/contract/plugins/kiln.py",
+}
+RED = [*SABOTAGES, *MEDIA_SABOTAGES, *PRODUCT_SABOTAGES]
+ALL = [*RED, *HONEST]
 
 TEST_FILE = """
 from pathlib import Path
 
 from proxy.testing import ChannelContract
-from tests.test_contract import TestAtelier as Atelier, TestLumen as Lumen
+from tests.test_contract import TestAtelier as Atelier, TestKiln as Kiln, TestLumen as Lumen
 
-Atelier.__test__ = Lumen.__test__ = False
+Atelier.__test__ = Kiln.__test__ = Lumen.__test__ = False
 {classes}
 """
 
@@ -84,11 +90,17 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("number", "sabotage"),
-    list(enumerate(ALL)),
-    ids=[f"{sabotage.law}: {sabotage.what}" for sabotage in ALL],
+    list(enumerate(RED)),
+    ids=[f"{sabotage.law}: {sabotage.what}" for sabotage in RED],
 )
 def test_law_goes_red(verdicts: dict[str, str], number: int, sabotage: Sabotage) -> None:
     """A plugin that breaks the law fails it, in words that say what is wrong."""
     said = verdicts[f"Test{number}"]
     assert said, f"{sabotage.law} let it pass that {sabotage.what}"
     assert sabotage.words in said
+
+
+@pytest.mark.parametrize("honest", HONEST, ids=[f"{honest.law}: {honest.what}" for honest in HONEST])
+def test_law_stays_green(verdicts: dict[str, str], honest: Sabotage) -> None:
+    """A plugin that does the same thing right passes the law."""
+    assert not verdicts[f"Test{ALL.index(honest)}"]

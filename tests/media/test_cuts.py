@@ -103,14 +103,42 @@ async def test_a_cut_range_is_a_broken_transfer(front: Front, upstream: RawUpstr
 
 
 async def test_a_known_size_binds_an_answer_without_length(front: Front, upstream: RawUpstream) -> None:
-    """Where only we know the size, it is promised: less breaks the transfer, more is cut off."""
+    """Where only we know the size, it is promised: less and more break the transfer, whole or the end of it."""
     upstream.script = closing
-    front.options["known_size"] = SIZE + 1
+    for size in (SIZE + 1, SIZE - 1, SIZE - 100_000):
+        front.options["known_size"] = size
+        with pytest.raises(ClientPayloadError):
+            await front.ask()
+    front.options["known_size"] = SIZE
+    assert (await front.ask())[2] == DATA
+
+
+@pytest.mark.parametrize("wrong", [-70_000, -1, 1, 70_000])
+@pytest.mark.parametrize("asked", [{}, {"Range": "bytes=10-"}])
+async def test_a_read_of_another_size_breaks_the_transfer(front: Front, wrong: int, asked: dict[str, str]) -> None:
+    """A source whose `read` gives more or less than it is asked for never looks like a shorter or longer video."""
+
+    async def read(first: int, length: int) -> AsyncIterator[bytes]:
+        for start in range(first, first + length + wrong, 65_536):
+            yield DATA[start : min(start + 65_536, first + length + wrong)]
+
+    front.source = Source(read=read, size=SIZE - 80_000)
     with pytest.raises(ClientPayloadError):
-        await front.ask()
-    front.options["known_size"] = SIZE - 1
-    status, headers, body = await front.ask()
-    assert (status, headers["content-length"], body) == (200, str(SIZE - 1), DATA[:-1])
+        await front.ask(**asked)
+
+
+async def test_a_stream_of_another_size_breaks_the_transfer(front: Front) -> None:
+    """A stream that has more or less than the size that its plugin told never looks like a whole video."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield DATA[:1000]
+        yield DATA[1000:-1]
+        yield DATA[-1:]
+
+    for size in (SIZE - 1, SIZE - 2, SIZE + 1):
+        front.source = Source(stream=stream, size=size)
+        with pytest.raises(ClientPayloadError):
+            await front.ask()
 
 
 async def test_bytes_beyond_the_length_are_cut(front: Front, upstream: RawUpstream) -> None:

@@ -3,6 +3,7 @@
 https://docs.lumen.example/generations
 """
 
+import time
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -39,7 +40,7 @@ class LumenSimulator(Simulator):
     def task(self, job: Job) -> Answer:
         task = {"id": job.id, "state": job.state, "percent": job.progress}
         if job.state == "ready":
-            task["output"] = {"mp4": f"{self.files_url}/results/{job.id}.mp4"}
+            task["output"] = {"mp4": f"{self.files_url}/results/{job.id}.mp4", "expires": int(time.time()) + 3600}
         if job.failure:
             task["reason"] = job.failure[1]
         return Answer(json={"task": task})

@@ -80,6 +80,9 @@ async def test_addresses_that_clients_may_be_sent_to(http: Http) -> None:
     for url in (signed, "http://10.0.0.7:8188/out.mp4", "http://cdn.internal/out.mp4"):
         assert str(upstream.handed_out(Source(url=url))) == url
         assert upstream.handed_out(Source(url=url, headers={"Authorization": KEY})) is None
+        # Some providers take the key in the query too.
+        for key in (KEY, KEY.replace("-", "%2D")):
+            assert upstream.handed_out(Source(url=f"{url}{'&' if '?' in url else '?'}key={key}")) is None
     for url in (
         "http://10.0.0.8/x",
         "http://10.0.0.7/x",

@@ -50,7 +50,8 @@ files = st.builds(
     escaped=st.sampled_from(["no", "no", "slashes", "unicode", "lines"]),
 )
 prose = st.integers(1, 3).map(lambda times: PROSE * (times * LONGEST_TEXT // len(PROSE)))
-leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=30) | st.floats(allow_nan=False)
+numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+leaves = st.none() | st.booleans() | numbers | st.text(max_size=30)
 documents = st.recursive(
     leaves | files | prose,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -232,3 +233,36 @@ def test_a_file_can_be_taken(tmp_path: Path) -> None:
     del reply
     assert (tmp_path / "kept").read_bytes() == base64.b64decode(GOOD)
     assert list((tmp_path / "work").iterdir()) == []
+
+
+ODD = {
+    "BOM": b"\xef\xbb\xbf" + f'{{"v": "{GOOD}"}}'.encode(),
+    "a key twice": f'{{"v": "{GOOD}", "v": "{GOOD}"}}'.encode(),
+    "a file as a key": f'{{"{GOOD}": 1, "v": "{GOOD}"}}'.encode(),
+}
+NO_JSON = {
+    "NaN": f'{{"v": "{GOOD}", "x": NaN}}'.encode(),
+    "UTF-16": f'{{"v": "{GOOD}"}}'.encode("utf-16"),
+    "Latin-1": f'{{"v": "{GOOD}", "x": "\xe4"}}'.encode("latin-1"),
+    "depth": b"[" * 200_000 + f'"{GOOD}"'.encode() + b"]" * 200_000,
+    "two documents": f'["{GOOD}"] ["{GOOD}"]'.encode(),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_json_is_read_as_everywhere(tmp_path: Path, odd: str) -> None:
+    """A byte order mark is no part of the document, of two values of a key the last one counts, and what nobody can
+    reach vanishes with the answer."""
+    reply = read(ODD[odd], tmp_path, [3, 70_000])
+    assert reply.need("v").path.read_bytes() == base64.b64decode(GOOD)
+    del reply
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("odd", NO_JSON)
+def test_what_is_no_json_leaves_no_file(tmp_path: Path, odd: str) -> None:
+    """NaN, another charset, endless depth and two documents are no JSON, also with a file within."""
+    reply = read(NO_JSON[odd], tmp_path, [3, 70_000])
+    assert reply.data is None
+    del reply
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -190,3 +192,45 @@ async def test_a_disk_without_room_is_ours(
     assert (type(error), error.message) == (UpstreamError, "This server cannot keep the upstream's answer.")
     assert "cannot be written: File exists" in caplog.text
     assert str(tmp_path) not in caplog.text
+
+
+async def test_two_files_in_an_answer(http: Http, sites: Sites, tmp_path: Path) -> None:
+    """Of several films each is a file of its own, which stays as long as somebody has it."""
+    films = [VIDEO, VIDEO[::-1], VIDEO[:90_000]]
+    body = {"videos": [{"data": base64.b64encode(film).decode()} for film in films]}
+    upstream = spooling(http, (await sites(answering(200, body))).url, tmp_path)
+    reply = await upstream.get("/v1/x", spool=True)
+    found = [reply.need(f"videos[{number}].data") for number in range(3)]
+    del reply
+    assert [await asyncio.to_thread(film.path.read_bytes) for film in found] == films
+    assert len(await left(tmp_path)) == 3
+    kept = found.pop(1)
+    del found
+    async with asyncio.timeout(20):
+        while len(await left(tmp_path)) > 1:
+            await asyncio.sleep(0)
+    assert await asyncio.to_thread(kept.path.read_bytes) == VIDEO[::-1]
+
+
+@pytest.mark.parametrize("step", ["write", "done"])
+async def test_a_full_disk_leaves_no_file(
+    http: Http,
+    sites: Sites,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+) -> None:
+    """Where the disk is full the file is removed; a paid call stays unknown, because the upstream did its part."""
+
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    upstream = spooling(http, (await sites(answering(200, DONE))).url, tmp_path)
+    monkeypatch.setattr(spool._File, step, full)
+    with submission() as ledger:
+        error = await failure(upstream.post("/v1/x", json={}, spool=True))
+    assert (type(error), error.outcome, ledger.taken) == (UpstreamError, Outcome.UNKNOWN, True)
+    assert error.message == "This server cannot keep the upstream's answer."
+    assert "No space left on device" in caplog.text
+    assert await left(tmp_path) == []
