@@ -235,7 +235,7 @@ async def test_no_header_of_the_upstream_passes(front: Front, upstream: RawUpstr
         "cache-control": "private, max-age=0, must-revalidate",
         "content-disposition": 'inline; filename="video.mp4"',
         "content-length": str(SIZE),
-        "content-security-policy": "sandbox; default-src 'none'",
+        "content-security-policy": "sandbox; default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
         "content-type": "video/mp4",
         "etag": f'"{ETAG}"',
         "last-modified": LAST_MODIFIED,
