@@ -87,7 +87,8 @@ class ResultLaws(Kit):
             assert len(bench.sim.calls("fetch")) > before, "the upstream was not asked for an address that is good"
             assert renewed.status == "completed", f"a completed job became {renewed.status}"
             found = (await bench.channel.content(renewed, "video")).url
-            assert found == new, "content() gives an address that has expired"
+            # A provider may also give a fresh address with each answer.
+            assert found != old, "content() gives an address that has expired"
 
     @law
     async def test_content_without_length(self, tmp_path: Path) -> None:
