@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections.abc import AsyncIterator, Collection
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
-from proxy.api import documents
+from proxy.api import documents, pictures
 from proxy.api.context import Api
 from proxy.api.fieldnames import MAX_PARTS, Tree
-from proxy.api.parts import PartReader
+from proxy.api.parts import FilePart, PartReader, remove
 from proxy.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
+from proxy.media.files import nameless, spool
+from proxy.media.room import room
 
 Fields = dict[str, Any]
 """What a body says: JSON values, and a `FilePart` where a file was uploaded."""
@@ -30,6 +35,10 @@ MAX_URLENCODED: Final = 2**20
 """Bytes of a URL-encoded body: a prompt of 32,000 letters with every byte escaped has 384,000."""
 IN_THREAD: Final = 2**18
 """Bytes from which on a body is parsed in a thread, so that the event loop goes on."""
+
+# One large body at a time takes two to three times its size for half a second. In a thread of its own, because each
+# thread keeps some of the memory that it had.
+_WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bodies")
 
 
 def admit(request: web.Request, max_body: int) -> Form:
@@ -70,16 +79,51 @@ async def fields_of(
     if form not in forms:
         raise UnsupportedMediaType("This URL takes multipart/form-data only.", param="Content-Type")
     body = chunks(request, api.settings.max_body)
-    if form == "multipart":
-        reader = PartReader(request.headers[hdrs.CONTENT_TYPE], api.uploads, files=files)
-        try:
-            yield await reader.read(body)
-        finally:
-            await reader.discard()
-    elif form == "urlencoded":
-        yield _urlencoded(await _whole(body, MAX_URLENCODED))
-    else:
-        yield await _json(body, api.settings.max_body)
+    spooled = _Spooled(api.uploads)
+    try:
+        if form == "multipart":
+            reader = PartReader(request.headers[hdrs.CONTENT_TYPE], api.uploads, files=files)
+            try:
+                fields = await reader.read(body)
+                if is_large(request):
+                    await spooled.put(lambda: fields)
+                yield fields
+            finally:
+                await reader.discard()
+        elif form == "urlencoded":
+            yield _urlencoded(await _whole(body, MAX_URLENCODED))
+        else:
+            yield await _json(body, spooled)
+    finally:
+        await spooled.discard()
+
+
+class _Spooled:
+    """The pictures of one large body that were texts in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts: list[FilePart] = []
+
+    async def put(self, read: Callable[[], Fields]) -> Fields:
+        """What `read` makes of the body, with its pictures on disk."""
+        async with room():
+            return await asyncio.get_running_loop().run_in_executor(_WORKER, self._put, read)
+
+    def _put(self, read: Callable[[], Fields]) -> Fields:
+        fields = read()
+        pictures.to_disk(fields, self._fresh)
+        return fields
+
+    def _fresh(self) -> FilePart:
+        part = FilePart(self.folder / f"part-{secrets.token_hex(16)}", "", "")
+        self._parts.append(part)
+        return part
+
+    async def discard(self) -> None:
+        """Remove the files that are still there."""
+        if self._parts:
+            await asyncio.shield(asyncio.to_thread(remove, self._parts))
 
 
 async def chunks(request: web.Request, max_body: int, *, stall: float = STALL) -> AsyncIterator[bytes]:
@@ -108,28 +152,28 @@ def is_large(request: web.Request) -> bool:
     return request.content.total_bytes > IN_THREAD
 
 
-async def _json(body: AsyncIterator[bytes], limit: int) -> Fields:
-    whole = await _document(body, limit)
-    return await asyncio.to_thread(documents.fields, whole) if len(whole) > IN_THREAD else documents.fields(whole)
-
-
-async def _document(body: AsyncIterator[bytes], limit: int) -> bytearray | memoryview:
-    """All of a body. A large one is gathered in a mapping of its own, whose pages go back to the system at once: a
-    buffer that grows leaves the sizes that it had before behind in the allocator."""
-    small, mapped, length = bytearray(), None, 0
+async def _json(body: AsyncIterator[bytes], spooled: _Spooled) -> Fields:
+    """The fields of a document. A large one is on disk until its turn has come, however many arrive at once."""
+    small = bytearray()
     async for chunk in body:
-        end = length + len(chunk)
-        if end > limit:
-            raise _too_large(limit)
-        if mapped is None and end > IN_THREAD:
-            mapped = mmap.mmap(-1, limit)
-            mapped[:length] = bytes(small)
-        if mapped is None:
-            small += chunk
-        else:
-            mapped[length:end] = chunk
-        length = end
-    return small if mapped is None else memoryview(mapped)[:length]
+        small += chunk
+        if len(small) > IN_THREAD:
+            break
+    else:
+        return documents.fields(small)
+    async with room():
+        file = await asyncio.to_thread(nameless, spooled.folder)
+        try:
+            await asyncio.to_thread(file.write, small)
+            await spool(lambda: anext(body, b""), file)
+            return await spooled.put(lambda: _document(file))
+        finally:
+            await asyncio.to_thread(file.close)
+
+
+def _document(file: BinaryIO) -> Fields:
+    file.flush()
+    return documents.fields(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 async def _whole(body: AsyncIterator[bytes], limit: int) -> bytearray:

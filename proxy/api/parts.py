@@ -18,6 +18,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from proxy.api.documents import MAX_PICTURE_TEXT
 from proxy.api.fieldnames import MAX_PARTS, Tree
 from proxy.errors import BodyTooLarge, InvalidRequest
+from proxy.media.room import room
 
 MAX_TEXT: Final = 2**20
 """Bytes of one text part, save for a picture's."""
@@ -132,13 +133,14 @@ class PartReader:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
             # A cancelled request must not leave its files behind.
-            await asyncio.shield(asyncio.to_thread(_remove, self._files))
+            await asyncio.shield(asyncio.to_thread(remove, self._files))
 
     async def _flush(self) -> None:
         if self._writes:
             writes, self._writes, self._unwritten = self._writes, [], 0
             self._writing = asyncio.ensure_future(asyncio.to_thread(_write, writes))
-            await asyncio.shield(self._writing)
+            async with room():
+                await asyncio.shield(self._writing)
 
     # -- what the parser calls while it eats a chunk ---------------------------------------------------------------
 
@@ -228,6 +230,7 @@ def _write(writes: list[tuple[FilePart, bytes | None]]) -> None:
             part.write(data)
 
 
-def _remove(parts: list[FilePart]) -> None:
+def remove(parts: list[FilePart]) -> None:
+    """Remove the files that nobody took away; blocks."""
     for part in parts:
         part.remove()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from proxy.api.documents import MAX_PICTURE_TEXT, MAX_PICTURES
@@ -24,6 +24,8 @@ ADDRESSES: Final = ("image_url", "url")
 
 _URL: Final = re.compile(r"https?://[^\s\x00-\x20\x7f]+", re.IGNORECASE)
 _FILE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+IN_MEMORY: Final = 2**16
+"""Characters up to which a picture stays in memory."""
 _SLICE: Final = 2**20
 """Characters of base64 that are decoded at once (a multiple of 4): another thread gets its turn in between."""
 _SHORTEST: Final = 32
@@ -53,6 +55,31 @@ def last_frame(fields: dict[str, Any]) -> Picture | None:
     """The picture that the video shall end with, if one is named. Takes its field out of `fields`."""
     value = fields.pop(LAST_FRAME, None)
     return None if value is None else _picture(LAST_FRAME, value)
+
+
+def to_disk(fields: dict[str, Any], fresh: Callable[[], FilePart]) -> None:
+    """Put the large pictures of `fields` that are texts into files that `fresh` makes, one after the other, so that no
+    memory is taken while the video is ordered. Blocks."""
+    for name in (*FIELDS, LAST_FRAME):
+        if name in fields:
+            fields[name] = _on_disk(name, fields[name], fresh)
+
+
+def _on_disk(param: str, value: Any, fresh: Callable[[], FilePart]) -> Any:
+    if isinstance(value, str) and len(value) > IN_MEMORY and (text := _payload(param, value)) is not None:
+        part = fresh()
+        for piece in _decoded(param, text):
+            part.write(piece)
+            part.size += len(piece)
+        part.close()
+        return part
+    if isinstance(value, list):
+        value[:] = (_on_disk(param, item, fresh) for item in value)
+    elif isinstance(value, dict):
+        for name in value:
+            if name in ADDRESSES or name.isdecimal():
+                value[name] = _on_disk(param, value[name], fresh)
+    return value
 
 
 def _each(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -88,6 +115,8 @@ def _picture(param: str, value: Any) -> Picture:
             if name == "image_url" and isinstance(text, dict):
                 # As in the messages of a chat: {"image_url": {"url": "…"}}.
                 name, text = _only(param, f"{param}.image_url", text, ("url",))
+            if isinstance(text, FilePart):
+                return _picture(param, text)
             if not isinstance(text, str):
                 raise invalid_type(f"{param}.{name}", "a string", text)
             return _from_file_id(param, text) if name == "file_id" else _from_text(param, text)
@@ -118,6 +147,15 @@ def _from_file_id(param: str, text: str) -> Picture:
 
 
 def _from_text(param: str, text: str) -> Picture:
+    packed = _payload(param, text)
+    if packed is None:
+        return Picture(Upload(param=param, url=text), f"url {text}")
+    data = b"".join(_decoded(param, packed))
+    return Picture(Upload(param=param, data=data), f"bytes {hashlib.sha256(data).hexdigest()}")
+
+
+def _payload(param: str, text: str) -> str | None:
+    """The base64 of a picture; None where the text is an address."""
     if len(text) > MAX_PICTURE_TEXT:
         raise InvalidRequest(
             f"Invalid '{param}': string too long. Expected a string with maximum length {MAX_PICTURE_TEXT}, "
@@ -128,35 +166,32 @@ def _from_text(param: str, text: str) -> Picture:
     if scheme.startswith(("http:", "https:")):
         if len(text) > MAX_URL or _URL.fullmatch(text) is None:
             raise InvalidRequest(f"Invalid value for '{param}': '{shown(text)}' is not a valid URL.", param=param)
-        return Picture(Upload(param=param, url=text), f"url {text}")
+        return None
     if scheme.startswith("data:"):
         head, comma, _ = text[:MAX_URL].partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise InvalidRequest(
                 f"Invalid value for '{param}': a data URI must be of the form 'data:image/png;base64,…'.", param=param
             )
-        text = text[len(head) + 1 :]
-    elif len(text) < _SHORTEST:
+        return text[len(head) + 1 :]
+    if len(text) < _SHORTEST:
         raise InvalidRequest(
             f"Invalid value for '{param}': '{shown(text)}' is neither a URL, nor a data URI, nor a picture in base64.",
             param=param,
         )
-    data = _decoded(param, text)
-    return Picture(Upload(param=param, data=data), f"bytes {hashlib.sha256(data).hexdigest()}")
+    return text
 
 
-def _decoded(param: str, text: str) -> bytes:
+def _decoded(param: str, text: str) -> Iterator[bytes]:
     try:
         packed = text.encode("ascii").translate(None, b" \t\r\n").rstrip(b"=")
         if b"=" in packed or not packed:
             raise ValueError
         packed += b"=" * (-len(packed) % 4)
-        decoded = bytearray()
         for start in range(0, len(packed), _SLICE):
-            decoded += base64.b64decode(packed[start : start + _SLICE], validate=True)
+            yield base64.b64decode(packed[start : start + _SLICE], validate=True)
     except ValueError:
         raise InvalidRequest(
             f"Invalid value for '{param}': expected a URL, a data URI or a picture in base64, and it is none of them.",
             param=param,
         ) from None
-    return bytes(decoded)

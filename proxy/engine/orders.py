@@ -146,8 +146,7 @@ class OrderDesk:
         if ask.video is not None:
             clip = await inputs.clip(ask.video, owner=video_id, tenant=key.tenant)
         if way.reimagine and way.source is not None:
-            frame = await self._core.contents.frame(way.source, "first")
-            images = [await keep(Upload(param="video", data=frame, filename="frame.png"))]
+            images = [await inputs.frame(await self._core.contents.frame(way.source, "first"), owner=video_id)]
         source_order = way.source.order if way.source is not None else Order()
         return Order(
             extension_seconds=way.placements[0].settled.seconds if ask.kind == "extend" else None,

@@ -13,6 +13,7 @@ from proxy.channel import Channel
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core, plugin_fault
 from proxy.engine.limits import Settled
+from proxy.engine.states import AT_UPSTREAM
 from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError, UpstreamTimeout
 from proxy.ids import created_at
 from proxy.media import forms, pictures
@@ -121,10 +122,17 @@ class _Shaper:
 
     async def _shaped(self, picture: Picture, fits: bool, param: str) -> Picture:
         form = self.live.channel.picture_form
-        if fits and self.limits.exact_image:
+        exact = fits and self.limits.exact_image
+        if exact:
             width, height = (int(side) for side in self.video.size.split("x"))
             picture = await pictures.fit(picture, width, height, self.live.entry.fit, param=param)
         picture = await forms.formed(picture, form, param=param)
+        if exact and self.video.size != (size := f"{picture.width}x{picture.height}"):
+            raise InvalidRequest(
+                f"The picture in {param} must have the size of the video, {self.video.size}, and is {size} at most in "
+                "a file that the channel takes. Send a simpler picture, or choose another size.",
+                param=param,
+            )
         if not form.address or picture.url is not None:
             return picture
         # Of the time of the attempt, so that a recovery gives its channel the very same request.
@@ -135,6 +143,11 @@ class _Shaper:
                 "public_url. Send the picture as a URL, upright and in a form that the channel takes as it is.",
                 param=param,
             )
+        video = await self.core.newest(self.video.id)
+        if video is not None and video.stage != "waiting" and video.stage not in AT_UPSTREAM:
+            # It was deleted meanwhile, and with it all that stood in the folder of its inputs.
+            await self.core.inputs.discard(video.id)
+            raise InvalidRequest("This video has ended.")
         return replace(picture, url=url)
 
 

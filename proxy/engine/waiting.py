@@ -226,5 +226,6 @@ class WaitingQueue:
 def _demands(video: Video) -> Hashable:
     """All that decides which channels could make a video that waits."""
     order = video.order
-    demands = (video.model, video.seconds, video.size, order.audio, bool(order.images), frozenset(order.metadata))
+    pictures = len(order.images), order.last_frame is not None
+    demands = (video.model, video.seconds, video.size, order.audio, pictures, frozenset(order.metadata))
     return pin_of(video) or demands

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -11,16 +10,18 @@ from PIL import Image
 
 from proxy.errors import InvalidRequest
 from proxy.media import pictures
-from proxy.models import Picture, PictureForm
+from proxy.models import PICTURE_TYPES, Picture, PictureForm
 
-_QUALITIES: Final = (pictures.QUALITY, 90, 80, 70, 55, 40)
+_QUALITIES: Final = (90, 80, 70, 55, 40)
 """Of a JPEG or WebP that has to become smaller, tried before its sides are cut down."""
 _STEPS: Final = (0.25, 0.9)
 """By how much its sides are cut down at once, at most and at least."""
 _LARGEST: Final = {"image/jpeg": 65_500, "image/png": 2**31 - 1, "image/webp": 16_383}
 """The longest side that can be written, by the media types that can be written."""
 _MOST_PIXELS: Final = 16_000_000
-"""Pixels beyond which no picture is enlarged."""
+"""Pixels beyond which no picture is enlarged, and to which one is made smaller that has to be written again."""
+_MOST_PIXELS_SLOW: Final = 8_300_000
+"""The same of a WebP, which takes its encoder ten times as long and 32 bytes for each: those of a 4K video."""
 
 
 async def formed(picture: Picture, form: PictureForm, *, param: str = "input_reference") -> Picture:
@@ -33,14 +34,15 @@ async def formed(picture: Picture, form: PictureForm, *, param: str = "input_ref
 
 
 def _formed(picture: Picture, form: PictureForm, param: str) -> Picture:
-    media_type = _media_type(picture, form, param)
+    media_type = _media_type(picture, form)
     size = _size(picture, form, media_type, param)
     is_light = form.max_bytes is None or len(picture.data) <= form.max_bytes
     same = media_type == picture.media_type and size == (picture.width, picture.height)
     if same and is_light and pictures.is_upright(picture):
         return picture
+    size = _bounded(size, media_type, form)
     try:
-        image, profile = pictures.decoded(picture, max(size))
+        image, profile = pictures.decoded(picture, size)
         if image.size != size:
             image = image.resize(size, Image.Resampling.LANCZOS)
         found = _lightest(image, profile, media_type, form)
@@ -56,17 +58,10 @@ def _formed(picture: Picture, form: PictureForm, param: str) -> Picture:
     return replace(picture, data=data, media_type=media_type, width=size[0], height=size[1], url=None)
 
 
-def _media_type(picture: Picture, form: PictureForm, param: str) -> str:
+def _media_type(picture: Picture, form: PictureForm) -> str:
     if picture.media_type in form.media_types:
         return picture.media_type
-    for media_type in form.media_types:
-        if media_type in _LARGEST:
-            return media_type
-    raise InvalidRequest(
-        f"The picture in {param} is {picture.media_type}, and the channel takes nothing but "
-        f"{', '.join(form.media_types)}.",
-        param=param,
-    )
+    return next(media_type for media_type in form.media_types if media_type in PICTURE_TYPES)
 
 
 def _size(picture: Picture, form: PictureForm, media_type: str, param: str) -> tuple[int, int]:
@@ -93,6 +88,17 @@ def _size(picture: Picture, form: PictureForm, media_type: str, param: str) -> t
     return width, height
 
 
+def _bounded(size: tuple[int, int], media_type: str, form: PictureForm) -> tuple[int, int]:
+    """`size`, made smaller where writing it would take too long and too much memory."""
+    falls_back = media_type == "image/png" and form.max_bytes is not None and "image/webp" in form.media_types
+    most = _MOST_PIXELS_SLOW if media_type == "image/webp" or falls_back else _MOST_PIXELS
+    excess = size[0] * size[1] / most
+    # A whole number cuts the memory of decoding a very large one, too.
+    scale = 1 / (math.sqrt(excess) if excess <= 2 else math.ceil(math.sqrt(excess)))
+    scale = max(scale, (form.min_side or 1) / min(size))
+    return size if scale >= 1 else (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+
+
 def _lightest(
     image: Image.Image, profile: bytes | None, media_type: str, form: PictureForm
 ) -> tuple[bytes, str, tuple[int, int]] | None:
@@ -100,12 +106,12 @@ def _lightest(
     whole = image
     while True:
         size = 0
-        for kind, quality in _ways(image, media_type, form):
+        for kind in _kinds(image, media_type, form):
             flat = _on_white(image) if kind == "image/jpeg" else image
-            data = pictures.encoded(flat, kind, quality=quality, profile=profile)
-            size = len(data)
-            if form.max_bytes is None or size <= form.max_bytes:
+            data, fits = _best(flat, kind, profile, form.max_bytes)
+            if fits:
                 return data, kind, image.size
+            size = len(data)
         shortest, floor = min(image.size), form.min_side or 1
         least, most = _STEPS
         scale = min(max(math.sqrt((form.max_bytes or 0) / size) * most, least), most)
@@ -116,18 +122,36 @@ def _lightest(
         image = whole.resize(smaller, Image.Resampling.LANCZOS)
 
 
-def _ways(image: Image.Image, media_type: str, form: PictureForm) -> Iterator[tuple[str, int]]:
-    """Media types and qualities to try, the best first."""
-    if media_type == "image/png":
-        yield media_type, pictures.QUALITY
-        # What can be seen through stays so where it can.
-        lossy = ("image/webp", "image/jpeg") if _is_transparent(image) else ("image/jpeg", "image/webp")
-        kinds = [kind for kind in lossy if kind in form.media_types and max(image.size) <= _LARGEST[kind]]
-    else:
-        kinds = [media_type]
-    for kind in kinds[:1]:
-        for quality in _QUALITIES:
-            yield kind, quality
+def _best(image: Image.Image, kind: str, profile: bytes | None, most: int | None) -> tuple[bytes, bool]:
+    """The file of the best quality that has at most `most` bytes, else the smallest; and whether it fits."""
+
+    def tried(quality: int) -> tuple[bytes, bool]:
+        data = pictures.encoded(image, kind, quality=quality, profile=profile)
+        return data, most is None or len(data) <= most
+
+    best = tried(pictures.QUALITY)
+    if best[1] or kind == "image/png":
+        return best
+    # Where the lowest does not fit, none does: of a large picture each takes seconds.
+    best = tried(_QUALITIES[-1])
+    untried = list(_QUALITIES[:-1]) if best[1] else []
+    while untried:
+        middle = len(untried) // 2
+        found = tried(untried[middle])
+        if found[1]:
+            best, untried = found, untried[:middle]
+        else:
+            untried = untried[middle + 1 :]
+    return best
+
+
+def _kinds(image: Image.Image, media_type: str, form: PictureForm) -> list[str]:
+    """Media types to try, the best first."""
+    if media_type != "image/png":
+        return [media_type]
+    # What can be seen through stays so where it can.
+    lossy = ("image/webp", "image/jpeg") if _is_transparent(image) else ("image/jpeg", "image/webp")
+    return [media_type, *[kind for kind in lossy if kind in form.media_types and max(image.size) <= _LARGEST[kind]][:1]]
 
 
 def _is_transparent(image: Image.Image) -> bool:

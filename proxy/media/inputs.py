@@ -21,12 +21,20 @@ from proxy.config.rules import InputLimits
 from proxy.errors import InvalidRequest
 from proxy.media import files, frames, pictures
 from proxy.media.input_links import InputLinks
+from proxy.media.room import OUT_OF_ROOM, room
+from proxy.media.stills_child import RESULT_BYTES
+from proxy.media.turns import Turns
 from proxy.models import Clip, Picture
 from proxy.records import StoredFile, StoredInput, Upload
 
 _FETCH: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
 _OWNER: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _AT_ONCE: Final = 4
+_PICTURES_EACH: Final = 8
+"""Pictures of one tenant that are fetched or read at once: slow addresses hold up nobody else's."""
+_CLIPS_EACH: Final = 1
+# Frames that we took ourselves: nobody could send a smaller one.
+_FRAMES: Final = InputLimits(max_bytes=RESULT_BYTES)
 _SUFFIXES: Final = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
@@ -87,6 +95,8 @@ class Inputs:
         self.links = links
         # Each holds a whole file in memory.
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._pictures = Turns(_PICTURES_EACH)
+        self._clips = Turns(_CLIPS_EACH)
 
     async def picture(self, upload: Upload, *, owner: str, tenant: str | None = None) -> StoredInput:
         """Check the picture of `upload`, fetching it where it is an address, and keep it for `owner`.
@@ -94,26 +104,27 @@ class Inputs:
         A `file_id` is one of the `tenant`; without a tenant there is none.
         """
         folder, limits = self._of(owner), self.limits
-        if upload.url is not None:
-            file = await asyncio.to_thread(files.nameless, self._folder)
-            try:
-                await self._download(upload, upload.url, file, limits)
-                async with self._turn:
-                    return await self._store(upload, await asyncio.to_thread(_whole, file), folder, limits)
-            finally:
-                await asyncio.to_thread(file.close)
-        path = upload.path
-        if upload.file_id is not None:
-            path, filename = await self._filed(upload, tenant)
-            upload = replace(upload, filename=filename)
-        async with self._turn:
-            try:
-                data = upload.data if path is None else await asyncio.to_thread(_read, path, limits.max_bytes + 1)
-            except FileNotFoundError:
-                if upload.file_id is None:
-                    raise
-                raise _no_file(upload) from None
-            return await self._store(upload, data or b"", folder, limits)
+        async with self._pictures.of(tenant), room():
+            if upload.url is not None:
+                return await self._fetched(upload, upload.url, folder, limits)
+            path = upload.path
+            if upload.file_id is not None:
+                path, filename = await self._filed(upload, tenant)
+                upload = replace(upload, filename=filename)
+            async with self._turn:
+                try:
+                    data = upload.data if path is None else await asyncio.to_thread(_read, path, limits.max_bytes + 1)
+                except FileNotFoundError:
+                    if upload.file_id is None:
+                        raise
+                    raise _no_file(upload) from None
+                return await self._store(upload, data or b"", folder, limits)
+
+    async def frame(self, data: bytes, *, owner: str) -> StoredInput:
+        """Keep a frame of the video that the one of `owner` starts from, also where it is larger than what clients may
+        send in."""
+        async with room(), self._turn:
+            return await self._store(Upload(param="video", filename="frame.png"), data, self._of(owner), _FRAMES)
 
     async def clip(self, upload: Upload, *, owner: str, tenant: str | None = None) -> StoredInput:
         """Check the video of `upload` and keep it for `owner`; a file at `upload.path` is moved away from there.
@@ -123,24 +134,25 @@ class Inputs:
         folder = self._of(owner)
         if upload.url is not None:
             raise InvalidRequest(f"{upload.param} cannot be an address; send the video as a file.", param=upload.param)
-        path = upload.path
-        if upload.file_id is not None:
-            filed, filename = await self._filed(upload, tenant)
-            upload = replace(upload, filename=filename)
+        async with self._clips.of(tenant), room():
+            path = upload.path
+            if upload.file_id is not None:
+                filed, filename = await self._filed(upload, tenant)
+                upload = replace(upload, filename=filename)
+                try:
+                    path = await asyncio.to_thread(_shared, filed, folder)
+                except FileNotFoundError:
+                    raise _no_file(upload) from None
+            elif path is None:
+                path = folder / "upload"
+                await asyncio.to_thread(files.keep, upload.data or b"", folder, path.name)
             try:
-                path = await asyncio.to_thread(_shared, filed, folder)
-            except FileNotFoundError:
-                raise _no_file(upload) from None
-        elif path is None:
-            path = folder / "upload"
-            await asyncio.to_thread(files.keep, upload.data or b"", folder, path.name)
-        try:
-            media_type, width, height = await frames.probe(path, upload.param)
-            name = await asyncio.to_thread(_digest, path) + _SUFFIXES[media_type]
-            await asyncio.to_thread(files.take, path, folder, name)
-        finally:
-            if upload.path is None:
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+                media_type, width, height = await frames.probe(path, upload.param)
+                name = await asyncio.to_thread(_digest, path) + _SUFFIXES[media_type]
+                await asyncio.to_thread(files.take, path, folder, name)
+            finally:
+                if upload.path is None:
+                    await asyncio.to_thread(path.unlink, missing_ok=True)
         return StoredInput(
             file=f"{owner}/{name}", media_type=media_type, width=width, height=height, filename=upload.filename
         )
@@ -171,7 +183,8 @@ class Inputs:
         name = await asyncio.to_thread(_digest_of, picture.data) + _SUFFIXES[picture.media_type]
         link = self._link(f"{owner}/{name}", now)
         if link is not None and not await asyncio.to_thread((folder / name).is_file):
-            await asyncio.to_thread(files.keep, picture.data, folder, name)
+            async with room():
+                await asyncio.to_thread(files.keep, picture.data, folder, name)
         return link
 
     async def served(self, owner: str, name: str) -> Served | None:
@@ -218,6 +231,15 @@ class Inputs:
     def _link(self, name: str, now: float | None) -> str | None:
         return None if self.links is None else self.links.link(name, now=time.time() if now is None else now)
 
+    async def _fetched(self, upload: Upload, url: str, folder: Path, limits: InputLimits) -> StoredInput:
+        file = await asyncio.to_thread(files.nameless, self._folder)
+        try:
+            await self._download(upload, url, file, limits)
+            async with self._turn:
+                return await self._store(upload, await asyncio.to_thread(_whole, file), folder, limits)
+        finally:
+            await asyncio.to_thread(file.close)
+
     async def _store(self, upload: Upload, data: bytes, folder: Path, limits: InputLimits) -> StoredInput:
         if len(data) > limits.max_bytes:
             raise _too_large(upload, limits)
@@ -262,6 +284,9 @@ class Inputs:
         except TimeoutError as error:
             raise failed("its address did not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+                # Our own trouble, which is no fault of the address.
+                raise
             raise failed("the connection to its address failed") from error
 
 
@@ -273,7 +298,9 @@ def _too_large(upload: Upload, limits: InputLimits) -> InvalidRequest:
 
 def _no_file(upload: Upload) -> InvalidRequest:
     param = upload.param if upload.param.endswith("file_id") else f"{upload.param}.file_id"
-    return InvalidRequest(f"No such file: {str(upload.file_id)[:100]!r}.", param=param)
+    return InvalidRequest(
+        f"No such file: {str(upload.file_id)[:100]!r}. Send it to POST /v1/files first; files expire.", param=param
+    )
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -14,6 +14,8 @@ from typing import Final, Literal
 from proxy.errors import BodyTooLarge, InvalidRequest
 from proxy.ids import ID_PATTERN, new_id
 from proxy.media import files, pictures
+from proxy.media.room import room
+from proxy.media.turns import Turns
 from proxy.records import Key, StoredFile
 from proxy.store import Store
 from proxy.store import files as table
@@ -49,6 +51,7 @@ class Library:
         self._clock = clock
         # Each holds a whole picture in memory.
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(1)
 
     async def add(
         self,
@@ -77,7 +80,7 @@ class Library:
                 f"The file in {param} has {size} bytes; all files together may have {most_bytes} bytes.", param=param
             )
         if purpose == "vision":
-            media_type = await self._picture(path, param, max_bytes, max_pixels)
+            media_type = await self._picture(path, key.tenant, param, max_bytes, max_pixels)
         else:
             media_type = told_by(await asyncio.to_thread(_read, path, _HEAD))
         now = int(self._clock())
@@ -93,7 +96,8 @@ class Library:
             expires_at=now + lifetime,
         )
         # Bytes before row: a crash between them leaves a file that nobody knows, never a row without its bytes.
-        await asyncio.to_thread(files.take, path, self._folder, stored.id)
+        async with room():
+            await asyncio.to_thread(files.take, path, self._folder, stored.id)
         try:
             # Only there is the count of the tenant's bytes what it will be when this file is added to it.
             kept = await self._store.write(
@@ -168,8 +172,8 @@ class Library:
             log.info("removed %d uploaded files that were never completed or are deleted", count)
         return count
 
-    async def _picture(self, path: Path, param: str, max_bytes: int, max_pixels: int) -> str:
-        async with self._turn:
+    async def _picture(self, path: Path, tenant: str, param: str, max_bytes: int, max_pixels: int) -> str:
+        async with self._turns.of(tenant), self._turn:
             data = await asyncio.to_thread(_read, path, max_bytes + 1)
             if len(data) > max_bytes:
                 raise InvalidRequest(f"The picture in {param} has more than {max_bytes} bytes.", param=param)

@@ -6,6 +6,7 @@ Pillow works in one thread of its own: one picture is in memory at a time, and t
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import warnings
 import zlib
@@ -22,12 +23,16 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from proxy.errors import InvalidRequest
+from proxy.media import pieces
 from proxy.models import Picture
 
 MAX_PIXELS: Final = 64_000_000
 _LARGE_PNG: Final = 8_000_000
 """Pixels from which on decoding a PNG takes more memory than a look at it may cost."""
 _PIECE: Final = 2**18
+_PORTION: Final = 2**16
+_STRIP: Final = 2_000_000
+"""Pixels of a large picture that are converted at once."""
 _LAST_FILTER: Final = 4
 QUALITY: Final = 95
 """Of a JPEG or WebP that is written again, where nothing forces a lower one."""
@@ -58,6 +63,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS: Final = (5, 6, 7, 8)
 
 
 async def inspect(data: bytes, *, param: str = "input_reference", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -177,6 +183,11 @@ def _inspect(data: bytes, param: str, max_pixels: int) -> Picture:
 
 
 def _header(kind: str, data: bytes, param: str, max_pixels: int) -> tuple[int, int]:
+    if kind == "image/png":
+        pieces.check_png(data)
+    elif kind == "image/jpeg" and pieces.check_jpeg(data):
+        # Twelve bytes for each pixel, up to three times what others take.
+        max_pixels //= 2
     image = _READERS[kind](BytesIO(data))
     width, height = image.size
     if kind == "image/webp":
@@ -189,7 +200,7 @@ def _header(kind: str, data: bytes, param: str, max_pixels: int) -> tuple[int, i
         )
     if getattr(image, "is_animated", False):
         raise InvalidRequest(f"The picture in {param} is animated; send a still one.", param=param)
-    return (height, width) if _turned(image, data) in (5, 6, 7, 8) else (width, height)
+    return (height, width) if _turned(image, data) in _SIDEWAYS else (width, height)
 
 
 def _check_pixels(data: bytes) -> None:
@@ -231,11 +242,13 @@ def _pixels(data: bytes) -> Iterator[bytes]:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IDAT":
             begun = True
-            packed = data[at + 8 : at + 8 + length]
-            while packed:
-                if piece := inflate.decompress(packed, _PIECE):
-                    yield piece
-                packed = inflate.unconsumed_tail
+            # In small portions: what is left of one is copied for each piece that comes out.
+            for start in range(at + 8, at + 8 + length, _PORTION):
+                packed = data[start : min(start + _PORTION, at + 8 + length)]
+                while packed:
+                    if piece := inflate.decompress(packed, _PIECE):
+                        yield piece
+                    packed = inflate.unconsumed_tail
         elif begun or kind == b"IEND":
             return
         at += 12 + length
@@ -261,7 +274,8 @@ def _fit(picture: Picture, width: int, height: int, mode: Fit, param: str) -> Pi
     if (picture.width, picture.height) == (width, height) and is_upright(picture):
         return picture
     try:
-        image, profile = decoded(picture, max(width, height))
+        sides = picture.width, picture.height
+        image, profile = decoded(picture, (width, height) if mode == "cover" else _inside(sides, width, height))
         if image.size != (width, height):
             image = _cover(image, width, height) if mode == "cover" else _contain(image, width, height)
         data = encoded(image, picture.media_type, profile=profile)
@@ -275,16 +289,16 @@ def is_upright(picture: Picture) -> bool:
     return _turned(_READERS[picture.media_type](BytesIO(picture.data)), picture.data) == 1
 
 
-def decoded(picture: Picture, longest: int) -> tuple[Image.Image, bytes | None]:
+def decoded(picture: Picture, least: tuple[int, int]) -> tuple[Image.Image, bytes | None]:
     """An inspected picture upright, in 8 bits of grey or colour with its transparency; and its colour profile, where
-    that still holds. Its sides may be smaller than they are, but not than `longest`. For the worker; raises anything.
-    """
+    that still holds. It may be smaller than it is, but not than `least`. For the worker; raises anything."""
     image = _READERS[picture.media_type](BytesIO(picture.data))
     turned = _turned(image, picture.data)
-    image.draft(None, (longest, longest))
+    width, height = reversed(least) if turned in _SIDEWAYS else least
+    image.draft(None, (width, height))
     image.load()
     profile = image.info.get("icc_profile")
-    plain, same_colours = _plain(image)
+    plain, same_colours = _plain(image, min(image.width // width, image.height // height))
     if turned in _TURNS:
         plain = plain.transpose(_TURNS[turned])
     return plain, profile if same_colours else None
@@ -302,8 +316,26 @@ def encoded(image: Image.Image, media_type: str, *, quality: int = QUALITY, prof
     return file.getvalue()
 
 
-def _plain(image: Image.Image) -> tuple[Image.Image, bool]:
-    """`image` in 8 bits of grey or colour, with its transparency; and whether its colour profile still holds."""
+def _plain(image: Image.Image, factor: int) -> tuple[Image.Image, bool]:
+    """`image` in 8 bits of grey or colour, with its transparency, and its sides divided by `factor`; and whether its
+    colour profile still holds."""
+    if factor < 2:
+        return _simple(image)
+    # In strips, because each step makes a copy, which may take 256 MB of a whole picture.
+    step = factor * max(_STRIP // (factor * image.width), 1)
+    mode, same_colours = "", False
+    strips = []
+    for top in range(0, image.height, step):
+        strip, same_colours = _simple(image.crop((0, top, image.width, min(top + step, image.height))))
+        strips.append(strip.reduce(factor))
+        mode = strip.mode
+    small = Image.new(mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for place, strip in enumerate(strips):
+        small.paste(strip, (0, place * step // factor))
+    return small, same_colours
+
+
+def _simple(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode in ("L", "RGB", "RGBA"):
         return image, True
     if image.mode.startswith("I"):
@@ -317,13 +349,21 @@ def _plain(image: Image.Image) -> tuple[Image.Image, bool]:
 def _cover(image: Image.Image, width: int, height: int) -> Image.Image:
     scale = min(image.width / width, image.height / height)
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    # What is cut off first is not converted.
+    wide, high = math.ceil(left + width * scale), math.ceil(top + height * scale)
+    kept = image.crop((int(left), int(top), min(wide, image.width), min(high, image.height)))
+    left, top = left - int(left), top - int(top)
+    box = (left, top, min(left + width * scale, kept.width), min(top + height * scale, kept.height))
+    return kept.resize((width, height), Image.Resampling.LANCZOS, box=box)
 
 
 def _contain(image: Image.Image, width: int, height: int) -> Image.Image:
-    scale = min(width / image.width, height / image.height)
-    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    size = _inside(image.size, width, height)
     canvas = Image.new(image.mode, (width, height), "black")
     canvas.paste(image.resize(size, Image.Resampling.LANCZOS), ((width - size[0]) // 2, (height - size[1]) // 2))
     return canvas
+
+
+def _inside(sides: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    scale = min(width / sides[0], height / sides[1])
+    return max(round(sides[0] * scale), 1), max(round(sides[1] * scale), 1)

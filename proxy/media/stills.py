@@ -22,7 +22,9 @@ from typing import BinaryIO, Final
 from weakref import WeakKeyDictionary
 
 from proxy.errors import NotFound, UnsupportedOperation
+from proxy.media.room import room
 from proxy.media.stills_child import NO_PYAV, RESULT_BYTES
+from proxy.store import StoreBusy
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ async def _made(work: str, file: Path | BinaryIO, refusal: str, param: str | Non
     async with turn:
         job = _Job(file)
         try:
-            await asyncio.to_thread(job.open)
+            async with room():
+                await asyncio.to_thread(job.open)
             code = await job.run(work)
             if code == 0 and (result := await asyncio.to_thread(job.result)):
                 return result
@@ -132,7 +135,7 @@ class _Job:
             self._complaint = self._opened.enter_context(_scratch())
             try:
                 self._video = self._opened.enter_context(_open(self._file))
-            except OSError as error:
+            except FileNotFoundError as error:
                 raise NotFound("The file of this video is no longer there.") from error
 
     def close(self) -> None:
@@ -141,16 +144,21 @@ class _Job:
 
     async def run(self, work: str) -> int | None:
         """The exit code, less than 0 where a signal ended it; None where it took too long."""
-        process = await asyncio.create_subprocess_exec(
-            *command(),
-            work,
-            stdin=self._video,
-            stdout=self._result,
-            stderr=self._complaint,
-            env={name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)},
-            # A Ctrl-C at the terminal is for the server, which then decides.
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command(),
+                work,
+                stdin=self._video,
+                stdout=self._result,
+                stderr=self._complaint,
+                env={name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)},
+                # A Ctrl-C at the terminal is for the server, which then decides.
+                start_new_session=True,
+            )
+        except OSError as error:
+            # No memory, too many processes, or an interpreter that is gone.
+            log.error("the process for pictures of videos cannot be started: %s", error)
+            raise StoreBusy("No picture of this video can be made now. Please try again.", retry_after=5) from error
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await process.wait()

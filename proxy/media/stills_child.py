@@ -27,6 +27,8 @@ RESULT_BYTES: Final = 32 * 2**20
 
 _MEMORY: Final = 1536 * 2**20
 _CPU_SECONDS: Final = 60
+_CPU_SECONDS_OF_A_LOOK: Final = 10
+"""For the first frame alone, because many clips may be sent in."""
 # Then it ends by itself: the server that would have killed it earlier may be gone.
 _WALL_SECONDS: Final = 120
 
@@ -42,13 +44,13 @@ _TILES: Final = 20
 _COLUMNS: Final = 5
 
 
-def limit() -> None:
+def limit(work: str) -> None:
     """Bound what this process can take: memory, processor, output, time. What else runs comes before it."""
     os.nice(5)
     signal.alarm(_WALL_SECONDS)
     for what, most in (
         (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_CPU, _CPU_SECONDS),
+        (resource.RLIMIT_CPU, _CPU_SECONDS_OF_A_LOOK if work == "size" else _CPU_SECONDS),
         (resource.RLIMIT_FSIZE, RESULT_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -211,7 +213,7 @@ def _refuse(url: str, flags: int, options: Mapping[str, str]) -> Any:
 
 def main(arguments: list[str]) -> int:
     """Do one work; answers the exit code."""
-    limit()
+    limit(arguments[0])
     try:
         import av
     except ImportError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -264,3 +266,17 @@ async def test_a_form_may_have_just_so_many_parts(surface: Surface) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return list(folder.glob("*"))
+
+
+async def test_a_full_disk_is_told_as_such(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be written is a 503 that may be sent again."""
+
+    def full(part: FilePart, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FilePart, "write", full)
+    form = FormData({"prompt": "p"})
+    form.add_field("image", b"bytes", filename="cat.png")
+    status, answer, headers = await surface.call("POST", "/v1/videos", data=form)
+    assert (status, "No space left" in answer["error"]["message"]) == (503, True)
+    assert headers.get("x-should-retry") != "false"

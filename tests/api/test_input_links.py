@@ -188,3 +188,29 @@ async def test_files_of_the_client_are_inputs(launch: Launch) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_a_video_deleted_in_between_leaves_nothing(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture that is published while its video is deleted does not outlive it."""
+    product = await launch(TEXT, plugins=PLUGINS)
+    inputs, gallery = product.core.inputs, product.channel("gallery")
+    publish, deleted = inputs.publish, []
+
+    async def delete_first(picture: Picture, *, owner: str, now: float) -> str | None:
+        if await product.core.newest(owner) is not None:
+            deleted.append((await product.call("DELETE", f"/v1/videos/{owner}"))[0])
+        return await publish(picture, owner=owner, now=now)
+
+    first = [await product.create(model="m") for _ in range(2)]
+    waits = await product.create(model="m", image=uri(JPEG))
+    monkeypatch.setattr(inputs, "publish", delete_first)
+    gallery.__dict__["status"] = "completed"
+    for video in first:
+        await product.done(video["id"])
+    async with asyncio.timeout(30):
+        while not deleted or f"place {waits['id']}" in {task.get_name() for task in asyncio.all_tasks()}:
+            await asyncio.sleep(0)
+    assert (deleted, len(gallery.asked)) == ([200], 2)
+    assert not await asyncio.to_thread((tmp_path / "data" / "inputs" / waits["id"]).exists)

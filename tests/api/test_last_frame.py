@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
+from proxy.models import PictureForm
 from tests.conftest import Launch, Product
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened
 
@@ -153,3 +154,24 @@ async def test_a_waiting_one_keeps_it(launch: Launch) -> None:
     await product.done(second["id"])
     assert product.channel("plain").asked == []
     assert ends.asked[1].last_frame is not None
+
+
+async def test_the_size_of_the_video_goes_before_the_form(launch: Launch, tmp_path: Path) -> None:
+    """A picture that cannot have both the video's size and a form that the channel takes is refused, not shrunk."""
+    product = await launch(text(), plugins=PLUGINS)
+    ends = product.channel("ends")
+    ends.__dict__["picture_form"] = PictureForm(media_types=("image/jpeg",), max_bytes=800)
+    body = {"prompt": "p", "model": "n", "size": "160x90", "last_frame": uri(PNG)}
+    status, answer, _ = await product.call("POST", "/v1/videos", json=body)
+    assert (status, answer["error"]["param"]) == (400, "last_frame"), answer
+    assert "must have the size of the video, 160x90" in answer["error"]["message"]
+    assert (ends.asked, await stored(product, tmp_path / "data")) == ([], (0, 0))
+
+
+async def test_who_waits_for_another_channel_holds_up_nobody(launch: Launch) -> None:
+    """A video that waits with a last frame, or with many pictures, is not in the way of one like it without them."""
+    product = await launch(text(ends=", max_running: 1"), plugins=PLUGINS)
+    await product.create(model="n")
+    waits = await product.create(model="m", size="160x90", last_frame=uri(PNG))
+    assert (await product.create(model="m", size="160x90"))["id"] != waits["id"]
+    assert len(product.channel("plain").asked) == 1

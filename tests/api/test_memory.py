@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -75,12 +76,29 @@ CASES: dict[str, tuple[str, Callable[[], AsyncIterator[bytes]], int]] = {
 }
 
 
+def resident(pid: int, word: str) -> int:
+    """What a process has in memory (`VmRSS`), or had at most (`VmHWM`), in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(word):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no {word}")
+
+
 def peak(pid: int) -> int:
     """The largest resident size of a process since its start, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
+    return resident(pid, "VmHWM")
+
+
+CROWD = 12
+CROWD_BUDGET = 160 * MIB
+
+
+async def slowly(body: bytes, gathered: asyncio.Barrier) -> AsyncIterator[bytes]:
+    """A body of which all but the end is there before the end of any other comes."""
+    for start in range(0, len(body) - 1, 2**18):
+        yield body[start : min(start + 2**18, len(body) - 1)]
+    await gathered.wait()
+    yield body[-1:]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
@@ -113,6 +131,14 @@ async def test_bodies_do_not_fill_the_memory(tmp_path: Path) -> None:
                 grown = await asyncio.to_thread(peak, child.pid) - before
                 budget = FILE_BUDGET if "file" in name else BUDGET
                 assert grown < budget, f"{name}: {grown / MIB:.0f} MiB"
+            # Many at once: what waits is on disk.
+            picture = base64.b64encode(bytes(12 * MIB))
+            whole = b'{"prompt":"p","image":"' + picture + b'","last_frame":{"image_url":"' + picture[::-1] + b'"}}'
+            Path(f"/proc/{child.pid}/clear_refs").write_text("5")
+            before, gathered = await asyncio.to_thread(resident, child.pid, "VmRSS"), asyncio.Barrier(CROWD)
+            assert await asyncio.gather(*(post(JSON, slowly(whole, gathered)) for _ in range(CROWD))) == [200] * CROWD
+            grown = await asyncio.to_thread(peak, child.pid) - before
+            assert grown < CROWD_BUDGET, f"{grown / MIB:.0f} MiB"
     finally:
         child.stdin.close()
         assert await child.wait() == 0

@@ -127,7 +127,6 @@ async def test_a_heavy_png_becomes_a_jpeg_before_it_becomes_small() -> None:
         (PictureForm(max_bytes=500, min_side=60), (96, 64), "below 500 bytes"),
         (PictureForm(min_side=100, max_side=200), (300, 20), "at least 100 pixels and at most 200"),
         (PictureForm(min_side=4000), (96, 64), "at least 4000 pixels;"),
-        (PictureForm(media_types=("image/heic",)), (96, 64), "nothing but image/heic"),
     ],
 )
 async def test_what_cannot_be_done_names_the_limit(form: PictureForm, size: tuple[int, int], words: str) -> None:

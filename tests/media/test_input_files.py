@@ -119,7 +119,7 @@ async def test_unknown_foreign_and_vanished_files_are_one_error(inputs: Inputs, 
     shelf.gone = True
     await refused(inputs.picture(Upload(param="image", file_id="file_picture"), owner=OWNER, tenant="anna"))
     await refused(inputs.clip(Upload(param="image", file_id="file_clip"), owner=OWNER, tenant="anna"))
-    assert said == {"No such file: 'ID'."}
+    assert said == {"No such file: 'ID'. Send it to POST /v1/files first; files expire."}
     assert names(tmp_path / "inputs") == []
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from proxy.errors import NotFound, UnsupportedOperation
 from proxy.media import stills, stills_child
+from proxy.store import StoreBusy
 from tests.media.videos import sound
 
 SIZE = (160, 96)
@@ -286,13 +287,15 @@ async def test_two_children_at_once(file: Path, run: Callable[[str], None], tmp_
 # ---------------------------------------------------------------- the child's surroundings
 
 
-async def test_the_limits_hold(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process has 1.5 GiB of memory, a minute of processor, 32 MiB of output, no core file, and an end by itself."""
+@pytest.mark.parametrize(("work", "seconds"), [("thumbnail", "60"), ("size", "10")])
+async def test_the_limits_hold(work: str, seconds: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has 1.5 GiB of memory, a minute of processor (for a mere look at a clip ten seconds), 32 MiB of output,
+    no core file, and an end by itself."""
     script = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(Path(stills_child.__file__).parent)!r})
 import stills_child
-stills_child.limit()
+stills_child.limit({work!r})
 try:
     bytes(2 * 2**30)
 except MemoryError:
@@ -305,7 +308,7 @@ except OSError:
 print(*resource.getrlimit(resource.RLIMIT_CPU), *resource.getrlimit(resource.RLIMIT_CORE), signal.alarm(0) > 90)
 """
     monkeypatch.setattr(stills, "command", lambda: [sys.executable, "-c", script])
-    assert (await stills.thumbnail(file)).decode().split() == ["memory", "output", "60", "60", "0", "0", "True"]
+    assert (await stills.thumbnail(file)).decode().split() == ["memory", "output", seconds, seconds, "0", "0", "True"]
 
 
 async def test_the_child_knows_no_secret(
@@ -338,3 +341,11 @@ def test_a_single_binary_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen program has no Python beside it: it is its own worker."""
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert stills.command() == [sys.executable, "media-worker"]
+
+
+async def test_a_process_that_cannot_start_is_not_the_videos_fault(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an interpreter, memory or a place for one more process, the answer is a 503 that may be tried again."""
+    monkeypatch.setattr(stills, "command", lambda: ["/nowhere/python"])
+    with pytest.raises(StoreBusy) as caught:
+        await stills.thumbnail(file)
+    assert caught.value.status == 503
