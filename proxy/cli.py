@@ -147,6 +147,16 @@ def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     click.echo(f"{file}: all is well, {_count(len(found.plans), 'channel')}, {_count(len(models), 'model')}")
 
 
+@main.command("media-worker", hidden=True)
+@click.argument("work")
+@click.pass_context
+def media_worker(ctx: click.Context, work: str) -> None:
+    """Take a picture out of the video on stdin. The server starts this itself where it is a single binary."""
+    from proxy.media import stills_child
+
+    ctx.exit(stills_child.main([work]))
+
+
 def _orphans(config: Config, pins: dict[str, int]) -> list[str]:
     names = {entry.name for entry in config.channels}
     return [

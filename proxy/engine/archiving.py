@@ -8,7 +8,8 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -16,7 +17,11 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from proxy.engine import states
 from proxy.engine.core import WRITE_AGAIN, Core
+from proxy.engine.removals import DELETED, LOOK_AGAIN, Remover
+from proxy.engine.requests import own_cancellation
+from proxy.engine.states import IllegalMove
 from proxy.errors import ApiError, ContentExpired, UpstreamGone, UpstreamTimeout
 from proxy.media.archive import Archive, ArchiveError, Read, Stored, key_of
 from proxy.media.sources import Body
@@ -30,7 +35,8 @@ log = logging.getLogger("reelgate.archive")
 T = TypeVar("T")
 
 AT_ONCE: Final = 4
-"""Copies under way at the same time."""
+"""Copies of one channel under way at the same time: an upstream that is slow holds up no other one's."""
+AT_ONCE_IN_ALL: Final = 12
 
 FIRST_WAIT = 1.0
 """Seconds after the first failure; each further wait is twice as long."""
@@ -41,22 +47,17 @@ CHANNEL_WAIT = 60.0
 GONE_TIMES: Final = 5
 GONE_SECONDS = 30.0
 """What an upstream does not have any more is believed lost after so many answers in a row over so long."""
-SILENCE = 120.0
-"""Seconds for which an upstream may send nothing in the middle of a copy."""
+LONGEST_HOLD: Final = 60.0
+"""Seconds for which nothing is read from any upstream where the archive takes nothing."""
+PATIENCE = 120.0
+"""Seconds in which an upstream must send the next `LEAST` bytes of a copy."""
+LEAST: Final = 2**20
 
-LOOK_AGAIN = 1.0
-"""Seconds after which the store is looked into although nobody said that something is due."""
-TIDY_EVERY = 60.0
 WAIT_LOOK = 0.25
 """Seconds after which a reader that waits looks whether another process has made the copy."""
 
 KNOWN: Final = 20_000
 """Stored copies that are remembered, so that their readers cost no look into the store."""
-_SOME: Final = 100
-
-_TOO_OLD: Final = "it was older than archive_max_age"
-_NO_ROOM: Final = "it made room for newer ones (archive_max_bytes)"
-_DELETED: Final = "its video was deleted"
 
 
 class Contents(Protocol):
@@ -86,13 +87,13 @@ class Archiving:
         self._known: dict[str, Archived] = {}
         self._removals = 0
         self._copies: dict[str, asyncio.Task[None]] = {}
+        self._busy: Counter[str] = Counter()
         self._gone: dict[str, _Gone] = {}
         self._changes: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self._woken = asyncio.Event()
-        self._untidy = asyncio.Event()
         self._trouble = 0
         self._hold_until = 0.0
-        self._caught_up = self._swept = False
+        self._remover = Remover(core, archive, removed=self._removed, break_off=self._break_off)
 
     # -- for readers ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ class Archiving:
         row = await self._core.store.read(partial(table.of, video_id=video_id))
         if row is None or row.state != "stored":
             return None
-        if removals == self._removals:
+        if leases.alone and removals == self._removals:
             self._remember(row)
         return row
 
@@ -130,6 +131,10 @@ class Archiving:
         return self._archive.source(key_of(row.video_id), row.size or 0)
 
     async def _is_coming(self, video_id: str, *, within: float) -> bool:
+        # Each range of a player would wait its minute, and get the upstream's bytes in the end.
+        if self._hold_until > time.monotonic():
+            return False
+
         def look(db: sqlite3.Connection) -> bool:
             row = table.of(db, video_id)
             if row is None:
@@ -155,7 +160,7 @@ class Archiving:
         store = self._core.store
         if video.stage == "deleted":
             if await store.read(partial(table.of, video_id=video.id)) is not None:
-                await self._leave((video.id,), _DELETED)
+                await self._remover.leave((video.id,), DELETED)
         elif video.status == "completed":
             due = partial(table.due, video_id=video.id, channel=video.channel, next_at=self._core.clock())
             await store.write(due)
@@ -164,12 +169,12 @@ class Archiving:
     def wake(self) -> None:
         """Look at once for what is due, and for what must go."""
         self._woken.set()
-        self._untidy.set()
+        self._remover.woken.set()
 
     async def run(self) -> None:
         """Copy and remove, until cancelled; copies that are cut off by that are made again by whoever runs next."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(self._tidy, self._untidy), name="archive: tidy")
+            tasks.create_task(self._follow(self._remover.tidy, self._remover.woken), name="archive: tidy")
             await self._follow(partial(self._turn, tasks), self._woken)
 
     async def _follow(self, step: Callable[[], Awaitable[float]], woken: asyncio.Event) -> None:
@@ -190,24 +195,48 @@ class Archiving:
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> float:
         """Start what is due and has a place; answers the seconds until the next look."""
-        places = AT_ONCE - len(self._copies)
-        held = self._hold_until - time.monotonic()
-        if not self._core.leases.leads() or places <= 0 or held > 0:
-            return held if held > 0 else LOOK_AGAIN
+        if not self._core.leases.alone:
+            # Others may remove what is remembered here.
+            self._known.clear()
+        if not self._core.leases.leads():
+            # Another process makes them again.
+            for copy in self._copies.values():
+                copy.cancel()
+            return LOOK_AGAIN
         now = self._core.clock()
-        # What ends while the store is read looks due in what was read.
-        under_way = set(self._copies)
-        store = self._core.store
-        rows = await store.read(partial(table.ready, now=now, limit=AT_ONCE + len(under_way)))
-        for row in [row for row in rows if row.video_id not in under_way][:places]:
-            copy = tasks.create_task(self._copy(row), name=f"archive {row.video_id}")
-            self._copies[row.video_id] = copy
-            copy.add_done_callback(partial(self._ended, row.video_id))
-        next_at = await store.read(table.next_at)
+        while self._has_place() and await self._begin(tasks, now):
+            pass
+        next_at = await self._core.store.read(table.next_at)
         return LOOK_AGAIN if next_at is None else min(max(next_at - now, 0.01), LOOK_AGAIN)
 
-    def _ended(self, video_id: str, copy: asyncio.Task[None]) -> None:
-        del self._copies[video_id]
+    def _has_place(self) -> bool:
+        return len(self._copies) < AT_ONCE_IN_ALL and self._hold_until <= time.monotonic()
+
+    async def _begin(self, tasks: asyncio.TaskGroup, now: float) -> bool:
+        """Start some of what is due; whether there may be more that could be started."""
+        # What ends while the store is read looks due in what was read.
+        look = partial(
+            table.ready,
+            now=now,
+            limit=AT_ONCE,
+            longest=2 * LONGEST_WAIT,
+            but=list(self._copies),
+            but_of=[channel for channel, copies in self._busy.items() if copies >= AT_ONCE],
+        )
+        rows = await self._core.store.read(look)
+        for row in rows:
+            if self._has_place() and self._busy[row.channel] < AT_ONCE:
+                copy = tasks.create_task(self._copy(row), name=f"archive {row.video_id}")
+                self._copies[row.video_id] = copy
+                self._busy[row.channel] += 1
+                copy.add_done_callback(partial(self._ended, row))
+        return bool(rows)
+
+    def _ended(self, row: Archived, copy: asyncio.Task[None]) -> None:
+        del self._copies[row.video_id]
+        self._busy[row.channel] -= 1
+        if not self._busy[row.channel]:
+            del self._busy[row.channel]
         self._woken.set()
 
     async def _copy(self, row: Archived) -> None:
@@ -215,14 +244,15 @@ class Archiving:
         try:
             video = await core.newest(row.video_id)
             if video is None or not video.listed:
-                await self._leave((row.video_id,), _DELETED)
+                await self._remover.leave((row.video_id,), DELETED)
             elif video.expires_at is not None and video.expires_at <= now:
                 await self._lose(row, "its upstream's time for it ran out before a copy could be made")
             elif core.channels.get(video.channel) is None:
                 note = f"its channel {video.channel} is not in the file"
                 await self._save(msgspec.structs.replace(row, next_at=now + CHANNEL_WAIT, note=note))
             else:
-                await self._transfer(row, video)
+                with own_cancellation():
+                    await self._transfer(row, video)
         except ArchiveError as error:
             self._in_trouble(error)
         except ApiError as error:
@@ -246,15 +276,34 @@ class Archiving:
     async def _keep(self, row: Archived, stored: Stored) -> None:
         self._trouble = 0
         self._gone.pop(row.video_id, None)
+        core, now = self._core, self._core.clock()
+        age = core.server.archive_max_age
+        until = None if age is None else now + age
         after = msgspec.structs.replace(
-            row, state="stored", size=stored.size, sha256=stored.sha256, stored_at=self._core.clock(), tries=0, note=""
+            row, state="stored", size=stored.size, sha256=stored.sha256, stored_at=now, tries=0, note=""
         )
-        if not await self._save(after):
-            # It was deleted in the meantime.
-            await self._archive.delete(key_of(row.video_id))
+
+        def save(db: sqlite3.Connection) -> None:
+            if not table.save(db, after):
+                raise IllegalMove(f"the copy of video {row.video_id} is not wanted any more")
+
+        try:
+            # Tried until the store takes it: the bytes are there, and would be fetched again.
+            await core.move(
+                row.video_id, lambda video: states.archived(video, until=until), anyones=True, surely=True, also=save
+            )
+        except IllegalMove:
+            await self._unwanted(row)
             return
+        self._changed(row.video_id)
         log.info("video %s is in the archive: %d bytes", row.video_id, stored.size)
-        self._untidy.set()
+        self._remover.woken.set()
+
+    async def _unwanted(self, row: Archived) -> None:
+        """A copy became whole whose video was deleted meanwhile, or that another process has made too."""
+        known = await self._core.store.read(partial(table.of, video_id=row.video_id))
+        if known is None or known.state != "stored":
+            await self._archive.delete(key_of(row.video_id))
 
     async def _missed(self, row: Archived, reason: str) -> None:
         """The upstream says that it has the video no more."""
@@ -281,7 +330,7 @@ class Archiving:
     def _in_trouble(self, error: ArchiveError) -> None:
         """No copy can be stored now: nothing is read from any upstream for a while."""
         self._trouble += 1
-        wait = min(_wait(self._trouble), TIDY_EVERY)
+        wait = min(_wait(self._trouble), LONGEST_HOLD)
         self._hold_until = time.monotonic() + wait
         log.error("the archive cannot be used, next try in %.0f s: %s", wait, error)
 
@@ -300,76 +349,18 @@ class Archiving:
                 log.warning("what became of a copy cannot be written, it is tried again: %s", error)
             await asyncio.sleep(WRITE_AGAIN)
 
-    # -- removing ------------------------------------------------------------------------------------------------------
-
-    async def _leave(self, video_ids: Sequence[str], note: str) -> None:
-        """Say that these have no copy any more; `_tidy` removes the bytes."""
-        await self._core.store.write(partial(table.leave, video_ids=video_ids, note=note))
+    def _removed(self, video_id: str) -> None:
         self._removals += 1
-        for video_id in video_ids:
-            self._known.pop(video_id, None)
-            self._gone.pop(video_id, None)
-            self._changed(video_id)
-        self._untidy.set()
+        self._known.pop(video_id, None)
+        self._gone.pop(video_id, None)
+        self._changed(video_id)
 
-    async def _tidy(self) -> float:
-        leases = self._core.leases
-        if not leases.leads():
-            self._caught_up = self._swept = False
-            return LOOK_AGAIN
-        try:
-            await self._catch_up()
-            await self._retain()
-            await self._erase()
-        except ArchiveError as error:
-            log.warning("what must leave the archive stays for now: %s", error)
-        return TIDY_EVERY
-
-    async def _catch_up(self) -> None:
-        """Make up for what was missed while nobody led, or there was no archive."""
-        if not self._caught_up:
-            orphans = await self._core.store.read(table.orphans)
-            if orphans:
-                await self._leave(orphans, _DELETED)
-            self._caught_up = True
-        # Another process may be writing what looks like a leftover.
-        if self._core.leases.alone and not self._swept:
-            await self._archive.sweep()
-        self._swept = self._core.leases.alone
-
-    async def _retain(self) -> None:
-        """Let go of what is too old, and of the oldest where there is too much."""
-        store, server = self._core.store, self._core.server
-        age, room = server.archive_max_age, server.archive_max_bytes
-        if age is not None:
-            born = self._core.clock() - age
-            while rows := await store.read(partial(table.oldest, before=born, limit=_SOME)):
-                await self._let_go(rows, _TOO_OLD)
-        if room is not None:
-            while (surplus := await store.read(table.total) - room) > 0:
-                going: list[Archived] = []
-                for row in await store.read(partial(table.oldest, limit=_SOME)):
-                    if surplus <= 0:
-                        break
-                    going.append(row)
-                    surplus -= row.size or 0
-                await self._let_go(going, _NO_ROOM)
-
-    async def _let_go(self, rows: list[Archived], reason: str) -> None:
-        await self._leave([row.video_id for row in rows], reason)
-        log.info("%d videos leave the archive: %s", len(rows), reason)
-
-    async def _erase(self) -> None:
-        """Remove the bytes of what has left."""
-        store = self._core.store
-        while video_ids := await store.read(partial(table.leaving, limit=_SOME)):
-            for video_id in video_ids:
-                copy = self._copies.get(video_id)
-                if copy is not None:
-                    copy.cancel()
-                    await asyncio.wait([copy])
-                await self._archive.delete(key_of(video_id))
-                await store.write(partial(table.left, video_id=video_id))
+    async def _break_off(self, video_id: str) -> None:
+        """End the copy of this video that is under way, if there is one."""
+        copy = self._copies.get(video_id)
+        if copy is not None:
+            copy.cancel()
+            await asyncio.wait([copy])
 
 
 def _wait(tries: int) -> float:
@@ -378,13 +369,22 @@ def _wait(tries: int) -> float:
 
 
 def _patient(body: Body) -> Read:
-    """`body.read`, for as long as its upstream sends something now and then."""
+    """`body.read`, for as long as its upstream sends enough; the time that the archive takes does not count."""
+    waited, came = 0.0, 0
 
     async def read() -> bytes:
+        nonlocal waited, came
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(SILENCE):
-                return await body.read()
+            async with asyncio.timeout(PATIENCE - waited):
+                chunk = await body.read()
         except TimeoutError as error:
-            raise UpstreamTimeout("The upstream stopped sending in the middle of the content.") from error
+            raise UpstreamTimeout(
+                "The upstream stopped sending, or nearly so, in the middle of the content."
+            ) from error
+        waited, came = waited + time.monotonic() - began, came + len(chunk)
+        if came >= LEAST:
+            waited, came = 0.0, 0
+        return chunk
 
     return read

@@ -110,6 +110,13 @@ class Contents:
         log.warning("video %s: its copy is not in the archive any more, its upstream is asked", video.id)
         return (await self._upstream(video)).source
 
+    async def keep(self, video_id: str, film: Spooled) -> None:
+        """Keep a film that came with its job. One that is none, or cannot be kept, is left to `Channel.content`."""
+        try:
+            await self._core.kept.make(video_id, "video", lambda to: _put(Source(spooled=film), to))
+        except (ApiError, OSError) as error:
+            log.warning("video %s: the film that came with its job is not kept: %s", video_id, error)
+
     # -- the upstream's own --------------------------------------------------------------------------------------------
 
     async def _upstream(self, video: Video) -> Found:

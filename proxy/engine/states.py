@@ -77,6 +77,19 @@ def renewed(video: Video, job: UpstreamJob) -> Video:
     return replace(video, job=_merged(video.job, job))
 
 
+def archived(video: Video, *, until: float | None) -> Video:
+    """Its bytes are in the archive `until` then (None: for good); they last as long as either place has them."""
+    _need(video, "ended")
+    end = _upstreams_end(video)
+    return replace(video, expires_at=None if end is None or until is None else max(end, int(until)))
+
+
+def unarchived(video: Video) -> Video:
+    """Its bytes are no longer in the archive: they last as long as its upstream has them."""
+    _need(video, "ended")
+    return replace(video, expires_at=_upstreams_end(video))
+
+
 def failed(video: Video, error: JobError, *, now: float) -> Video:
     """It ends without a result."""
     _need(video, *ACTIVE)
@@ -108,24 +121,29 @@ def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
         return failed(replace(video, job=job), error, now=now)
     if job.status == "completed":
         # A clock that stepped back must not date the end before the beginning.
-        completed_at = max(int(now), video.created_at)
-        expires_at = None if job.expires_at is None else max(int(job.expires_at), completed_at)
-        return replace(
+        after = replace(
             video,
             job=job,
             stage="ended",
             status="completed",
             progress=100,
-            completed_at=completed_at,
-            expires_at=expires_at,
+            completed_at=max(int(now), video.created_at),
             changed_at=now,
         )
+        return replace(after, expires_at=_upstreams_end(after))
     return replace(
         video,
         job=job,
         status="in_progress" if "in_progress" in (job.status, video.status) else "queued",
         progress=max(video.progress, int(job.progress or 0)),
     )
+
+
+def _upstreams_end(video: Video) -> int | None:
+    """When its upstream lets it go, never before it was completed."""
+    if video.job is None or video.job.expires_at is None:
+        return None
+    return max(int(video.job.expires_at), video.completed_at or 0)
 
 
 def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
@@ -141,7 +159,8 @@ def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
         expires_at=job.expires_at or known.expires_at,
         facts={**known.facts, **job.facts},
         poll_after=job.poll_after,
-        url_expires_at=job.url_expires_at if job.url else known.url_expires_at,
+        # An address may lie in the facts too.
+        url_expires_at=known.url_expires_at if job.url is None and job.url_expires_at is None else job.url_expires_at,
         film=job.film,
     )
 

@@ -80,9 +80,9 @@ class Kept:
                 making.task.cancel()
                 await asyncio.wait([making.task])
 
-    async def discard(self, video_id: str) -> None:
-        """Remove all results of a video, which may have none; one that is being made is not kept."""
-        prefix = _name(video_id, "")
+    async def discard(self, video_id: str, variant: str = "") -> None:
+        """Remove all results of a video, or those of one variant; one that is being made is not kept."""
+        prefix = _name(video_id, variant)
         for name in [name for name in self._making if name.startswith(prefix)]:
             del self._making[name]
         await asyncio.to_thread(self._remove, prefix)

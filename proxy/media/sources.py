@@ -281,9 +281,10 @@ def _refused(response: aiohttp.ClientResponse, source: Source) -> ApiError:
 
 
 def may_have_run_out(source: Source, error: ApiError) -> bool:
-    """Whether `error`, of opening `source`, may mean that its address has run out, so that another one might do."""
+    """Whether `error`, of opening `source`, may mean that its address has run out or its file is gone, so that another
+    one might do."""
     # Without a key there is none that could have been refused.
-    return isinstance(error, UpstreamGone) or (isinstance(error, AccountRefused) and not source.headers)
+    return isinstance(error, UpstreamGone | NotFound) or (isinstance(error, AccountRefused) and not source.headers)
 
 
 def _no_variant() -> UnsupportedOperation:

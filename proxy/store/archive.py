@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from proxy.records import Archived
@@ -19,7 +19,10 @@ _DUE: Final = """
 # each look. What a job tells of its address is a BLOB of JSON text.
 _READY: Final = """
     WITH waiting AS (
-        SELECT * FROM archive WHERE state = 'due' AND next_at <= ? ORDER BY next_at LIMIT 500
+        SELECT * FROM archive
+        WHERE state = 'due' AND (next_at <= ? OR next_at > ?)
+        AND video_id NOT IN (SELECT value FROM json_each(?)) AND channel NOT IN (SELECT value FROM json_each(?))
+        ORDER BY next_at LIMIT 500
     )
     SELECT waiting.video_id, waiting.channel, waiting.state, waiting.size, waiting.sha256, waiting.tries,
            waiting.next_at, waiting.stored_at, waiting.note
@@ -61,9 +64,22 @@ def due(db: sqlite3.Connection, video_id: str, channel: str, next_at: float) -> 
     db.execute(_DUE, (video_id, channel, next_at))
 
 
-def ready(db: sqlite3.Connection, now: float, limit: int) -> list[Archived]:
-    """The first `limit` that are due at `now`: those first whose upstream, or its address, lets them go first."""
-    return _rows(db.execute(_READY, (now, limit)))
+def ready(
+    db: sqlite3.Connection,
+    now: float,
+    limit: int,
+    *,
+    longest: float = math.inf,
+    but: Collection[str] = (),
+    but_of: Collection[str] = (),
+) -> list[Archived]:
+    """The first `limit` that are due at `now`: those first whose upstream, or its address, lets them go first.
+
+    What would wait for more than `longest` seconds is due too: the clock was set back. The videos `but`, and those of
+    the channels `but_of`, are left out.
+    """
+    values = (now, now + longest, json.dumps(list(but)), json.dumps(list(but_of)), limit)
+    return _rows(db.execute(_READY, values))
 
 
 def next_at(db: sqlite3.Connection) -> float | None:

@@ -88,7 +88,7 @@ async def test_a_throttling_upstream_is_left_alone(world: World) -> None:
 
 async def test_a_silent_upstream_is_given_up_and_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer in which nothing comes any more does not keep its place for ever."""
-    monkeypatch.setattr(archiving, "SILENCE", 0.05)
+    monkeypatch.setattr(archiving, "PATIENCE", 0.05)
     video_id = await world.completed()
     world.upstreams.script[video_id] = [asyncio.Event()]
     async with world.running():
@@ -209,7 +209,8 @@ async def test_what_a_process_began_the_next_one_completes(world: World) -> None
 async def test_an_archive_in_trouble_costs_no_transfers(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the archive takes nothing, no upstream is asked over and over, no video is blamed, and it goes on later."""
+    """While the archive takes nothing, no upstream is asked over and over, no video is blamed, no reader waits,
+    and it goes on later."""
     put, broken = world.archive.put, [ArchiveError("the disk is full")] * 2
 
     async def failing(key: str, read: object, size: int | None) -> object:
@@ -226,6 +227,9 @@ async def test_an_archive_in_trouble_costs_no_transfers(
                 world.archiving.wake()
                 assert (await world.due(video_id)).tries == 0
             assert len(world.upstreams.asked) == failures
+            # Nobody waits for a copy that cannot be made now.
+            async with asyncio.timeout(10):
+                assert await world.archiving.wait(video_id, 60.0) is None
             # The pause is over.
             world.archiving._hold_until = 0.0
             world.archiving.wake()
