@@ -343,6 +343,14 @@ def test_a_single_binary_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stills.command() == [sys.executable, "media-worker"]
 
 
+async def test_a_single_binary_answers_its_word(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a single binary starts itself with is a command that does the work."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    words = [sys.executable, "-m", "proxy", *stills.command()[1:]]
+    monkeypatch.setattr(stills, "command", lambda: words)
+    assert await stills.size(file) is not None
+
+
 async def test_a_process_that_cannot_start_is_not_the_videos_fault(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an interpreter, memory or a place for one more process, the answer is a 503 that may be tried again."""
     monkeypatch.setattr(stills, "command", lambda: ["/nowhere/python"])
