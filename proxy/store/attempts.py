@@ -5,10 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-import msgspec
-
-from proxy.models import UpstreamJob
 from proxy.records import Attempt
+from proxy.store import jobs
 
 _SAVE: Final = """
     INSERT INTO attempts (id, video_id, channel, state, started_at, ended_at, upstream_id, note, decision, job_json)
@@ -33,9 +31,6 @@ _UNSETTLED: Final = "SELECT COUNT(*) FROM attempts WHERE state = 'unknown' AND s
 _FIELDS: Final = (
     *("id", "video_id", "channel", "state", "started_at", "ended_at", "upstream_id", "note", "decision", "settled"),
 )
-# A film that came with a job is a file of its own.
-_encode: Final = msgspec.json.Encoder(enc_hook=lambda film: None).encode
-_job: Final = msgspec.json.Decoder(UpstreamJob).decode
 
 
 def save(db: sqlite3.Connection, attempt: Attempt) -> None:
@@ -56,7 +51,7 @@ def save(db: sqlite3.Connection, attempt: Attempt) -> None:
             attempt.upstream_id,
             attempt.note,
             attempt.decision,
-            None if attempt.job is None else _encode(attempt.job),
+            None if attempt.job is None else jobs.encode(attempt.job),
         ),
     )
 
@@ -69,6 +64,6 @@ def unsettled(db: sqlite3.Connection) -> int:
 def of_video(db: sqlite3.Connection, video_id: str) -> list[Attempt]:
     """Oldest first."""
     return [
-        Attempt(**dict(zip(_FIELDS, plain, strict=True)), job=None if job_json is None else _job(job_json))
+        Attempt(**dict(zip(_FIELDS, plain, strict=True)), job=None if job_json is None else jobs.decode(job_json))
         for *plain, job_json in db.execute(_OF_VIDEO, (video_id,))
     ]

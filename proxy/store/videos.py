@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.models import UpstreamJob
 from proxy.records import Order, Video
+from proxy.store import jobs
 from proxy.store.errors import StaleVideo
 
 _SELECT: Final = """
@@ -91,10 +91,8 @@ _BEFORE_ALL: Final = ""
 _AFTER_ALL: Final = "~"
 """Sort before and after every id of ours."""
 
-# A film that came with a job is a file of its own.
-_encode: Final = msgspec.json.Encoder(enc_hook=lambda film: None).encode
+_encode: Final = msgspec.json.Encoder().encode
 _order: Final = msgspec.json.Decoder(Order).decode
-_job: Final = msgspec.json.Decoder(UpstreamJob).decode
 
 
 def insert(db: sqlite3.Connection, video: Video) -> None:
@@ -217,7 +215,7 @@ def pins(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def _job_json(video: Video) -> bytes | None:
-    return None if video.job is None else _encode(video.job)
+    return None if video.job is None else jobs.encode(video.job)
 
 
 def _video(row: Sequence[Any]) -> Video:
@@ -226,7 +224,7 @@ def _video(row: Sequence[Any]) -> Video:
         **dict(zip(_FIELDS, plain, strict=True)),
         answered=bool(answered),
         order=_order(order_json),
-        job=None if job_json is None else _job(job_json),
+        job=None if job_json is None else jobs.decode(job_json),
     )
 
 
