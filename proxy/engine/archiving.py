@@ -264,6 +264,11 @@ class Archiving:
     async def _transfer(self, row: Archived, video: Video) -> None:
         try:
             async with self._contents.read(video) as body:
+                most = self._core.server.archive_max_bytes
+                if most is not None and (body.size or 0) > most:
+                    # All others would leave to make room for it, and then itself.
+                    await self._lose(row, "it is larger than archive_max_bytes")
+                    return
                 stored = await self._archive.put(key_of(video.id), _patient(body), body.size)
         except (UpstreamGone, ContentExpired) as error:
             await self._missed(row, self._core.clean(error.message, video))

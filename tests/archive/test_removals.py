@@ -58,6 +58,20 @@ async def test_the_oldest_copies_make_room(world: World) -> None:
         await world.until(lambda: world.has(*videos[4:]))
 
 
+async def test_what_is_larger_than_all_may_be_is_not_copied(world: World) -> None:
+    """A video that has more bytes than `archive_max_bytes` drives no other copy out."""
+    async with world.running():
+        (small,) = await stored(world)
+        bounded(world, archive_max_bytes=len(film(small)) + 10)
+        large = await world.completed(tell=False)
+        world.upstreams.script[large] = [film(small) * 2]
+        video = await world.store.video(large)
+        assert video is not None
+        await world.archiving.video_changed(video, "in_progress")
+        assert (await world.becomes(large, "lost")).note == "it is larger than archive_max_bytes"
+        assert await world.has(small)
+
+
 async def test_a_removal_that_breaks_off_is_completed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the archive could not remove nobody is sent to any more, and the next process removes it."""
     async with world.running():
