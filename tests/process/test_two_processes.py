@@ -122,6 +122,8 @@ async def test_a_paused_process_writes_nothing_and_ends(duo: Duo, sim: Upstream)
     await pair.start()
     ids = [await pair.create(pair.one) for _ in range(5)]
     await pair.until(lambda: len(sim.askers) == 5)
+    # That a client has read its answer is noted a moment later, by the process that gave it: also after a pause.
+    await pair.until(lambda: len(pair.rows("SELECT id FROM videos WHERE answered")) == 5)
     await pair.pause(pair.one)
     await pair.until(lambda: all(sim.askers[job_id][-1:] == ["sk-two"] for job_id in sim.jobs))
     for job_id in list(sim.jobs)[:3]:
