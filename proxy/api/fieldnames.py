@@ -24,6 +24,8 @@ TEXTS: Final = frozenset(
 """Fields that stay texts, save for JSON objects and lists and for `null`, which is left out."""
 LISTS: Final = frozenset({"images", "characters"})
 """Fields that may simply be repeated."""
+SINGLE_KEYED: Final = frozenset({"images"})
+"""Lists whose objects have one key each, so that every `k[][x]` is an object of its own."""
 
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _STEP: Final = re.compile(r"\[([^\[\]]*)\]")
@@ -97,9 +99,11 @@ class Tree:
         if len(rest) == 1:
             items.append(value)
             return True
-        self._rows[rows_name] = items
         leaf = rest[1:]
-        for row in items:
+        single = rows_name in SINGLE_KEYED and len(leaf) == 1
+        if not single:
+            self._rows[rows_name] = items
+        for row in () if single else items:
             if isinstance(row, _Spelt) and self._put(row, leaf, value, rows_name):
                 return True
         row = _Spelt()

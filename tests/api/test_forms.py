@@ -135,6 +135,17 @@ def test_lists_of_objects_of_objects() -> None:
         read([("k[][x][]", "1")])
 
 
+def test_pictures_of_different_kinds() -> None:
+    """Each picture of `images` has one key, so that openai-node's `images[][file_id]` and `images[][image_url]` are two
+    pictures; JSON that names both in one object stays the client's mistake."""
+    parts = [("images[][file_id]", "f"), ("images[][image_url]", "https://h/a.png"), ("images[][file_id]", "g")]
+    assert read(parts) == {"images": [{"file_id": "f"}, {"image_url": "https://h/a.png"}, {"file_id": "g"}]}
+    both = [("images", '[{"file_id": "f", "image_url": "https://h/a.png"}]')]
+    assert read(both) == {"images": [{"file_id": "f", "image_url": "https://h/a.png"}]}
+    with pytest.raises(InvalidRequest):
+        read([("images[][image_url][url]", "https://h/a.png"), ("images[][file_id]", "f")])
+
+
 async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
     ends = sorted({cut % (len(body) + 1) for cut in cuts} | {len(body)})
     start = 0
