@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -17,6 +17,7 @@ from proxy.errors import InvalidRequest, MissingParameter, NotFound
 from proxy.ids import ID_PATTERN
 from proxy.media import content as media
 from proxy.media.library import PURPOSES, Purpose
+from proxy.media.sources import NO_ADDRESS
 from proxy.models import Source
 from proxy.records import StoredFile
 
@@ -118,8 +119,7 @@ async def content(request: web.Request) -> web.StreamResponse:
         return await media.send(
             request,
             Source(path=request.app[API].library.path(stored), size=stored.size, media_type=stored.media_type),
-            # For addresses only.
-            opener=cast("media.Opener", None),
+            opener=NO_ADDRESS,
             etag=stored.id,
             media_type=stored.media_type,
             filename=stored.filename,

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from aiohttp import web
 
 from proxy.api.context import API
 from proxy.errors import NotFound, Unauthorized
 from proxy.media import content
+from proxy.media.sources import NO_ADDRESS
 from proxy.models import Source
-
-
-class _NoOpener:
-    def open(self, source: Source, *, range: str | None = None) -> Any:
-        raise RuntimeError("an input has no other address")
 
 
 async def send(request: web.Request) -> web.StreamResponse:
@@ -31,7 +26,7 @@ async def send(request: web.Request) -> web.StreamResponse:
     return await content.send(
         request,
         Source(path=found.path),
-        opener=_NoOpener(),
+        opener=NO_ADDRESS,
         etag=name.partition(".")[0],
         media_type=found.media_type,
         filename=name,

@@ -31,7 +31,7 @@ from proxy.errors import (
     VideoNotReady,
 )
 from proxy.media import frames, pictures, stills
-from proxy.media.sources import Body, Opener, may_have_run_out, opened
+from proxy.media.sources import NO_ADDRESS, Body, Opener, may_have_run_out, opened
 from proxy.models import Source, Spooled, UpstreamJob, Variant
 from proxy.records import Video
 from proxy.store import StoreBusy
@@ -95,7 +95,7 @@ class Contents:
         """The copy in the archive, or the file that was kept, if there is one; `patience` is for a channel whose
         readers wait for their copy."""
         live = self._core.channels.get(video.channel)
-        opener = _NOTHING_TO_OPEN if live is None else live.channel.upstream
+        opener = NO_ADDRESS if live is None else live.channel.upstream
         if self.archiving is not None:
             if live is not None and live.entry.content == "archive":
                 copy = await self.archiving.wait(video.id, patience)
@@ -276,7 +276,7 @@ class Contents:
         if kind is None:
             await self._core.kept.discard(video.id, variant)
             raise UpstreamError(DAMAGED.format(variant=variant), should_retry=True)
-        return Found(Source(path=path, media_type=kind), _NOTHING_TO_OPEN, again)
+        return Found(Source(path=path, media_type=kind), NO_ADDRESS, again)
 
     async def _drawn(self, video: Video, variant: Variant) -> bytes:
         """The variant, made of the video here."""
@@ -315,14 +315,6 @@ class Contents:
         return await asyncio.to_thread(_kind, to) is not None
 
 
-class _NothingToOpen:
-    def open(self, source: Source, *, range: str | None = None) -> object:
-        raise RuntimeError("this source has no address")
-
-
-_NOTHING_TO_OPEN: Final[Opener] = _NothingToOpen()  # type: ignore[assignment]
-
-
 def _check_finished(video: Video) -> None:
     if video.status == "failed":
         raise VideoFailed(f"Video with id '{video.id}' failed and has no content.")
@@ -342,7 +334,7 @@ def _unknown(video: Video) -> VideoNotFound:
 async def _put(source: Source, to: Path) -> None:
     """Write what a source has at hand to the file `to`, if it begins as such a file must."""
     # An error page may come as base64 too.
-    async with opened(source, _NOTHING_TO_OPEN, media_type=source.media_type):
+    async with opened(source, NO_ADDRESS, media_type=source.media_type):
         pass
     if source.spooled is not None:
         await asyncio.to_thread(source.spooled.take, to)

@@ -51,6 +51,15 @@ class Opener(Protocol):
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]: ...
 
 
+class _NoAddress:
+    def open(self, source: Source, *, range: str | None = None) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        raise RuntimeError("this source has no address to open")
+
+
+NO_ADDRESS: Final[Opener] = _NoAddress()
+"""The opener of sources that lie here."""
+
+
 class Body:
     """Content that is being read: `size` bytes in all (None: not known), of which `read` gives `part` (None: all).
 
