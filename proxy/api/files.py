@@ -87,15 +87,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         newest_first=queries.order(request) == "desc",
         purpose=_wanted_purpose(request),
     )
-    return render.response(
-        {
-            "object": "list",
-            "data": [_object(stored) for stored in found],
-            "first_id": found[0].id if found else None,
-            "last_id": found[-1].id if found else None,
-            "has_more": has_more,
-        }
-    )
+    return render.response(render.page(found, _object, has_more))
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
@@ -53,15 +53,24 @@ class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
     replaced_by_video_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class VideoPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of a list."""
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list, of which each object is shown as OpenAI has it."""
 
     object: str = "list"
-    data: list[VideoObject]
+    data: list[Any]
     first_id: str | None
     last_id: str | None
     has_more: bool
 
+
+class HasId(Protocol):
+    """What can stand in a list."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Listed = TypeVar("Listed", bound=HasId)
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -92,12 +101,12 @@ def video_object(api: Api, request: web.Request, video: Video) -> VideoObject:
     )
 
 
-def video_page(api: Api, request: web.Request, videos: Sequence[Video], has_more: bool) -> VideoPage:
-    """The list envelope around some videos."""
-    return VideoPage(
-        data=[video_object(api, request, video) for video in videos],
-        first_id=videos[0].id if videos else None,
-        last_id=videos[-1].id if videos else None,
+def page(records: Sequence[Listed], show: Callable[[Listed], Any], has_more: bool) -> Page:
+    """The list envelope around what `show` makes of each record."""
+    return Page(
+        data=[show(record) for record in records],
+        first_id=records[0].id if records else None,
+        last_id=records[-1].id if records else None,
         has_more=has_more,
     )
 

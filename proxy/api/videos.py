@@ -55,7 +55,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     videos, has_more = await api.engine.videos(
         key, after=queries.after(request), limit=queries.limit(request), order=queries.order(request)
     )
-    return render.response(render.video_page(api, request, videos, has_more))
+    return render.response(render.page(videos, partial(render.video_object, api, request), has_more))
 
 
 async def delete(request: web.Request) -> web.StreamResponse:

@@ -45,15 +45,7 @@ async def page(request: web.Request) -> web.StreamResponse:
     endpoints, has_more = await _endpoints(request).page(
         key.tenant, after=_after(request), limit=_limit(request), newest_first=queries.order(request) == "desc"
     )
-    return render.response(
-        {
-            "object": "list",
-            "data": [_object(endpoint) for endpoint in endpoints],
-            "first_id": endpoints[0].id if endpoints else None,
-            "last_id": endpoints[-1].id if endpoints else None,
-            "has_more": has_more,
-        }
-    )
+    return render.response(render.page(endpoints, _object, has_more))
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:
