@@ -331,13 +331,19 @@ class Spooled:
 
 
 def _remove(path: Path) -> None:
-    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while.
+    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while. It may also be
+    # the garbage collector in the midst of anything, such as a call of the executor, which would wait for itself: so
+    # that nothing that takes a lock may be called here.
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         path.unlink(missing_ok=True)
     else:
-        loop.run_in_executor(None, partial(path.unlink, missing_ok=True))
+        loop.call_soon(_remove_aside, loop, path)
+
+
+def _remove_aside(loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    loop.run_in_executor(None, partial(path.unlink, missing_ok=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
