@@ -44,6 +44,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     api_key: str = ""
     """The credential, sent as `Authorization: Bearer` unless the plugin says otherwise."""
 
+    paths: ClassVar[frozenset[str]] = frozenset()
+    """The options that name a file: a relative path is made relative to `channels.yaml`. What begins with a brace is
+    the file's own JSON and stays as it is."""
+
     def __repr__(self) -> str:
         # Any of a plugin's own options may be a credential, and what is printed ends in a log.
         return f"{type(self).__name__}(…)"
@@ -156,6 +160,11 @@ class Channel(ABC):
 
     async def close(self) -> None:  # noqa: B027
         """Called once when the channel leaves or the process stops."""
+
+    @classmethod
+    def address(cls, options: Options) -> str:
+        """The provider's own address, where the entry gives none: `base_url`, unless it depends on other options."""
+        return cls.base_url
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

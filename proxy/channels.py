@@ -73,7 +73,7 @@ def plan(config: Config, registry: Registry) -> list[Plan]:
 def examine(config: Config, registry: Registry) -> tuple[list[Plan], list[Mistake]]:
     """Like `plan`, but gives the sound plans together with the mistakes."""
     conversion = Conversion()
-    plans = [_plan(entry, registry, conversion) for entry in config.channels]
+    plans = [_plan(entry, registry, config.file.parent, conversion) for entry in config.channels]
     names = {entry.index: entry.name for entry in config.channels}
     mistakes = configuration.mistakes(config.file, conversion.problems, names)
     return [one for one in plans if one is not None], mistakes
@@ -103,7 +103,7 @@ def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = ())
     return Survey(draft.config, plans, mistakes, registry.warnings)
 
 
-def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> Plan | None:
+def _plan(entry: ChannelConfig, registry: Registry, folder: Path, conversion: Conversion) -> Plan | None:
     known = len(conversion.problems)
     plugin = registry.channels.get(entry.type)
     if plugin is None:
@@ -113,7 +113,7 @@ def _plan(entry: ChannelConfig, registry: Registry, conversion: Conversion) -> P
         if not _is_installed(name):
             text = f"the plugin {entry.type} needs the module {name}, which is not installed: {cure}"
             conversion.wrong(_line(entry, "type"), _path(entry, "type"), text)
-    options = _options(entry, plugin.cls, conversion)
+    options = _options(entry, plugin.cls, folder, conversion)
     if not entry.models and not plugin.cls.models and "models" not in entry.lines:
         text = f"is missing; the plugin {entry.type} has no models of its own, so say which models this channel serves"
         conversion.wrong(entry.line, _path(entry, "models"), text)
@@ -149,7 +149,7 @@ def _unknown_type(entry: ChannelConfig, registry: Registry, conversion: Conversi
             conversion.wrong(_line(entry, key), _path(entry, key), f"is an unknown key{guess}")
 
 
-def _options(entry: ChannelConfig, cls: type[Channel], conversion: Conversion) -> Any:
+def _options(entry: ChannelConfig, cls: type[Channel], folder: Path, conversion: Conversion) -> Any:
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls.options_class)}
     known = len(conversion.problems)
     for key in entry.options:
@@ -168,6 +168,9 @@ def _options(entry: ChannelConfig, cls: type[Channel], conversion: Conversion) -
         _check_address(entry, address.text, conversion)
     if values is BAD or len(conversion.problems) > known:
         return BAD
+    for key in cls.options_class.paths & values.keys():
+        if isinstance(values[key], str) and values[key] and not values[key].lstrip().startswith("{"):
+            values[key] = str(folder / values[key])
     options: Options = msgspec.convert(values, cls.options_class)
     return options if _check_address(entry, options.base_url, conversion) else BAD
 
@@ -202,7 +205,7 @@ def _limits(limits: Model, model: ModelEntry, price: float | None) -> Model:
     if model.sizes:
         default = limits.default_size if limits.default_size in model.sizes else model.sizes[0]
         limits = replace(limits, sizes=model.sizes, default_size=default)
-    return limits if price is None else replace(limits, price=price)
+    return limits if price is None else replace(limits, price=price, prices={})
 
 
 def _path(entry: ChannelConfig, key: str) -> str:
@@ -237,6 +240,11 @@ class LiveChannel:
     def offers(self) -> dict[str, Offer]:
         return self.plan.offers
 
+    def native(self, kind: str, offer: Offer) -> bool:
+        """Whether the upstream itself does `kind` (remix, edit or extend) with the model of `offer`."""
+        does = offer.limits.native
+        return self.channel.can(kind) and (does is None or kind in does)
+
     def __repr__(self) -> str:
         return f"LiveChannel({self.name!r}, type={self.entry.type!r})"
 
@@ -248,7 +256,7 @@ def build(plan: Plan, *, http: Http, data: Path, redactor: Redactor | None = Non
         upstream = Upstream(
             http,
             name=entry.name,
-            base_url=plan.options.base_url or plan.cls.base_url,
+            base_url=plan.options.base_url or plan.cls.address(plan.options),
             timeout=entry.timeout,
             allow_hosts=entry.allow_hosts,
             redactor=redactor,

@@ -201,7 +201,9 @@ class ProductLaws(Kit):
                 answer = await product.call("GET", f"/v1/videos/{video_id}/content")
             except (aiohttp.ClientError, OSError):
                 return
-            assert answer.status >= 400, f"a cut video came as a clean {answer.status} of {len(answer.body)} bytes"
+            # A film that came within the answer to a poll is here already.
+            whole = answer.body == product.sim.content_of(product.sim.latest)
+            assert whole or answer.status >= 400, f"a cut video came as a clean 200 of {len(answer.body)} bytes"
 
     @law
     @pytest.mark.parametrize("status", [401, 402, 403])

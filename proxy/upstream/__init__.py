@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,18 +12,18 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import aiohttp
-import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
-from proxy.models import Source
+from proxy.models import Clip, Source
 from proxy.reply import Reply
 from proxy.upstream.addresses import Base
 from proxy.upstream.answers import (
     ACCOUNTS_FAULT,
     LARGEST_BODY,
     TRANSPORT_ERRORS,
+    broke,
     decode,
     retry_after,
     sentence,
@@ -32,7 +31,7 @@ from proxy.upstream.answers import (
     transport_error,
 )
 from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_public, check_url
-from proxy.upstream.http import FLIGHT, Flight, Form, Http, TooLarge, bounded, form_payload, json_payload
+from proxy.upstream.http import FLIGHT, Flight, Form, Http, Timeout, TooLarge, bounded, form_payload, json_payload
 from proxy.upstream.ledger import Submission, submission
 from proxy.upstream.ledger import current as ledger_of
 from proxy.upstream.redact import Redactor, credentials_in, words_of
@@ -45,18 +44,6 @@ log = logging.getLogger("reelgate.upstream")
 _BAD_HEADER: Final = re.compile(r"[\x00\r\n]")
 
 
-class Timeout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds, of API calls, not of content.
-
-    `connect` is until the connection stands, `first_byte` from the request sent to its answer (and between two bytes
-    of it), `total` for all of it.
-    """
-
-    connect: float = 10.0
-    first_byte: float = 60.0
-    total: float = 300.0
-
-
 class BadTarget(UpstreamError, ValueError):
     """A path or an address that a plugin must not call: nothing was sent."""
 
@@ -65,7 +52,8 @@ class Upstream:
     """The upstream of one channel.
 
     `base_url` is the provider's origin plus any prefix (a `ValueError` when it is malformed or has a query);
-    `allow_hosts` says which private hosts results may come from. The channel's credentials go to its own origin only.
+    `allow_hosts` says which private hosts results may come from. The channel's credentials go to its own origin only,
+    and to those that the plugin names itself: see `trust` and `beside`.
     `folder`, which is made when it is needed, is where calls with `spool=True` put their files (None: the system's
     folder for temporary files).
 
@@ -97,6 +85,7 @@ class Upstream:
         self._base = Base(base_url)
         self._allowance = Allowance(self._base.text or None, allow_hosts)
         self._folder = folder
+        self._limits = timeout
         self.redactor: Final = redactor or Redactor()
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total, connect=timeout.connect, sock_read=timeout.first_byte
@@ -115,6 +104,25 @@ class Upstream:
             return self._base.url(path)
         except ValueError as error:
             raise self._bad(str(error)) from None
+
+    # -- other origins of the same provider ----------------------------------------------------------------------------
+
+    def beside(self, base_url: str) -> Upstream:
+        """Another service of the provider, such as its token endpoint: an upstream with the timeouts of this one and
+        none of its credentials. `base_url` is the plugin's or the operator's, never one that an upstream gave."""
+        return Upstream(
+            self._http,
+            name=self.name,
+            base_url=base_url,
+            timeout=self._limits,
+            redactor=self.redactor,
+            folder=self._folder,
+        )
+
+    def trust(self, base_url: str) -> None:
+        """Let the headers of a `Source` go to the origin of `base_url` too, such as the provider's object storage. As
+        in `beside`, it is never an address that an upstream gave; an `InvalidRequest` where it is malformed."""
+        self._allowance.own(base_url)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -135,18 +143,20 @@ class Upstream:
         *,
         json: Any = None,
         form: Form | None = None,
+        fields: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         paid: bool = True,
         spool: bool = False,
     ) -> Reply:
-        """POST `json`, or `form` as multipart (a list of pairs may repeat a name).
+        """POST `json`, `form` as multipart (a list of pairs may repeat a name), or `fields` as a browser sends a plain
+        form (`application/x-www-form-urlencoded`).
 
         A paid request goes out once, on a connection of its own; unless it certainly was not taken, its errors have
         the outcome `UNKNOWN`. Say `paid=False` for what costs nothing, such as an upload before the submission.
         """
         return await self._call(
-            "POST", path, params=params, headers=headers, json=json, form=form, paid=paid, spool=spool
+            "POST", path, params=params, headers=headers, json=json, form=form, fields=fields, paid=paid, spool=spool
         )
 
     async def put(
@@ -189,24 +199,43 @@ class Upstream:
                         range=range,
                     )
                 )
-            except ForbiddenAddress as forbidden:
-                log.warning(
-                    "channel %s: a result lies on %s, a host that is not public; if it is yours, add it to allow_hosts",
-                    self.name,
-                    forbidden.host,
-                )
-                raise UpstreamError("The upstream's result lies where this server does not fetch from.") from None
-            except UnusableUrl as error:
-                log.warning("channel %s: a result cannot be fetched: %s", self.name, error)
-                raise UpstreamError("The upstream gave an address of its result that cannot be used.") from None
-            except TRANSPORT_ERRORS as error:
-                log.warning("channel %s: a result cannot be fetched: %s", self.name, type(error).__name__)
-                raise transport_error(error) from None
+            except (UnusableUrl, *TRANSPORT_ERRORS) as error:
+                raise self._unreachable(error, "a result") from None
             if response.status in ACCOUNTS_FAULT and source.headers and not has_key:
                 log.warning(
                     "channel %s: the host of a result wants a key, which goes to the origin of base_url only", self.name
                 )
             yield response
+
+    async def upload(self, clip: Clip, url: str, *, fields: Mapping[str, str] | None = None) -> None:
+        """Bring `clip` to `url`, an address that the upstream gave for it: as a plain PUT, or, with `fields`, as the
+        last part, `file`, of a multipart POST. It goes without any credentials and, like a result, to or from public
+        hosts only. Raises an `UpstreamError` where it was not taken: nothing has been ordered."""
+        try:
+            status = await self._http.bring(
+                clip, url, fields=fields, timeout=self._content_timeout, allowance=self._allowance
+            )
+        except (UnusableUrl, *TRANSPORT_ERRORS) as error:
+            raise self._settled(self._unreachable(error, "an upload")) from None
+        if not 200 <= status < 300:
+            log.warning("channel %s: an upload was answered with HTTP %d", self.name, status)
+            raise self._settled(UpstreamError("The upstream did not take an uploaded file."))
+
+    def _unreachable(self, error: BaseException, what: str) -> ApiError:
+        """What it means that an address which the upstream gave, of `what`, cannot be used."""
+        if isinstance(error, ForbiddenAddress):
+            log.warning(
+                "channel %s: %s lies on %s, a host that is not public; if it is yours, add it to allow_hosts",
+                self.name,
+                what,
+                error.host,
+            )
+            return UpstreamError(f"The address that the upstream gave for {what} is not public.")
+        if isinstance(error, UnusableUrl):
+            log.warning("channel %s: the address of %s cannot be used: %s", self.name, what, error)
+            return UpstreamError(f"The upstream gave an address for {what} that cannot be used.")
+        log.warning("channel %s: %s failed: %s", self.name, what, type(error).__name__)
+        return transport_error(error)
 
     def handed_out(self, source: Source) -> URL | None:
         """The address of `source` that a client may be sent to: one that needs no key and is, as far as can be told
@@ -232,6 +261,7 @@ class Upstream:
         headers: Mapping[str, str] | None,
         json: Any = None,
         form: Form | None = None,
+        fields: Mapping[str, str] | None = None,
         paid: bool = False,
         spool: bool = False,
     ) -> Reply:
@@ -245,7 +275,8 @@ class Upstream:
         refused = False
         try:
             try:
-                reply = await self._exchange(method, url, params, sent, json, form, flight if paid else None, spool)
+                body = json_payload(json) if fields is None else aiohttp.FormData(fields)
+                reply = await self._exchange(method, url, params, sent, body, form, flight if paid else None, spool)
                 error = self._meaning(method, reply, words)
                 if error is None:
                     return reply
@@ -260,7 +291,7 @@ class Upstream:
                 self._log(method, error, cause.why)
             except TRANSPORT_ERRORS as cause:
                 error = transport_error(cause, connected=flight.connected if paid else None)
-                self._log(method, error, self.redactor.text(f"{type(cause).__name__}: {_broke(cause)}", words()))
+                self._log(method, error, self.redactor.text(f"{type(cause).__name__}: {broke(cause)}", words()))
             refused = error.outcome is not Outcome.UNKNOWN
             raise self._settled(error, paid=paid) from None
         finally:
@@ -288,15 +319,15 @@ class Upstream:
         url: str,
         params: Mapping[str, str] | None,
         headers: CIMultiDict[str],
-        json: Any,
+        body: Any,
         form: Form | None,
         flight: Flight | None,
         spool: bool,
     ) -> Reply:
         if form is not None:
-            async with form_payload(form) as fields:
-                return await self._sent(method, url, params, headers, fields, flight, spool)
-        return await self._sent(method, url, params, headers, json_payload(json), flight, spool)
+            async with form_payload(form) as parts:
+                return await self._sent(method, url, params, headers, parts, flight, spool)
+        return await self._sent(method, url, params, headers, body, flight, spool)
 
     async def _sent(
         self,
@@ -372,15 +403,6 @@ class Upstream:
         error = BadTarget(message)
         # Outside of a submission nobody knows whether a paid call went before.
         return error if ledger_of.get() is None else self._settled(error)
-
-
-def _broke(cause: BaseException) -> str:
-    """What broke. aiohttp and asyncio put the address into the sentence of a connection that could not be made."""
-    if not isinstance(cause, aiohttp.ClientConnectorError):
-        return str(cause)
-    number = cause.os_error.errno or 0
-    # A failed look-up of a name is negative and has its own words.
-    return os.strerror(number) if number > 0 else cause.os_error.strerror or "no connection"
 
 
 def _no_word(status: int, reply: Reply) -> ApiError | None:

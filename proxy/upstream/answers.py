@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,7 @@ _NOT_CONNECTED: Final = (
 _SENTENCES: Final = (
     "error.message",
     "message",
+    "error_description",
     "detail",
     "error",
     "msg",
@@ -118,6 +120,15 @@ def transport_error(error: BaseException, *, connected: bool | None = None) -> U
     if isinstance(error, TimeoutError):
         return UpstreamTimeout("The upstream did not answer in time.")
     return UpstreamError("The connection to the upstream broke, or its answer was no HTTP.")
+
+
+def broke(cause: BaseException) -> str:
+    """What broke. aiohttp and asyncio put the address into the sentence of a connection that could not be made."""
+    if not isinstance(cause, aiohttp.ClientConnectorError):
+        return str(cause)
+    number = cause.os_error.errno or 0
+    # A failed look-up of a name is negative and has its own words.
+    return os.strerror(number) if number > 0 else cause.os_error.strerror or "no connection"
 
 
 def sentence(reply: Reply) -> str:

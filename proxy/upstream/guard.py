@@ -214,12 +214,16 @@ class Allowance:
     """
 
     def __init__(self, base_url: str | URL | None = None, allow_hosts: Iterable[str] = ()) -> None:
-        self._origin = URL(base_url).origin() if base_url else None
+        self._origins: tuple[URL, ...] = (URL(base_url).origin(),) if base_url else ()
         self._hosts = frozenset(map(parse_host, allow_hosts))
 
+    def own(self, address: str) -> None:
+        """Count the origin of `address` among the channel's own; an `UnusableUrl` where it is malformed."""
+        self._origins += (check_url(address).origin(),)
+
     def owns(self, url: URL) -> bool:
-        """Whether `url` is on the channel's own origin, where its credentials may go."""
-        return self._origin is not None and same_origin(url, self._origin)
+        """Whether `url` is on an origin of the channel's own, where its credentials may go."""
+        return any(same_origin(url, origin) for origin in self._origins)
 
     def permits(self, url: URL) -> bool:
         """Whether `url` is trusted, so that it may be fetched wherever its host is."""

@@ -36,6 +36,18 @@ _READ_BUFFER: Final = 64 * 1024
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 
 
+class Timeout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds, of API calls, not of content.
+
+    `connect` is until the connection stands, `first_byte` from the request sent to its answer (and between two bytes
+    of it), `total` for all of it.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 60.0
+    total: float = 300.0
+
+
 class Flight:
     """What is known about one call on the paid session: whether a connection was made, so that bytes may have left."""
 
@@ -171,6 +183,38 @@ class Http:
             if not same_origin(following, target):
                 sent = plain
             target = following
+
+    async def bring(
+        self,
+        clip: Clip,
+        url: str,
+        *,
+        fields: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+        allowance: Allowance = NOTHING,
+    ) -> int:
+        """PUT the bytes of `clip` to `url`, or, with `fields`, POST them as the last part, `file`, of a form. The host
+        must be public unless `allowance` permits it; a redirect is not followed. Answers the status; raises as `fetch`.
+        """
+        target = check_url(url)
+        session = self.calls if allowance.permits(target) else self.foreign
+        async with AsyncExitStack() as stack:
+            if fields is None:
+                body: Any = await asyncio.to_thread(clip.path.open, "rb")
+                stack.push_async_callback(asyncio.to_thread, body.close)
+                headers = {"Content-Type": clip.media_type}
+            else:
+                body = await stack.enter_async_context(form_payload([*fields.items(), ("file", clip)]))
+                headers = {}
+            async with session.request(
+                "PUT" if fields is None else "POST",
+                target,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                return response.status
 
 
 def _joined(base: str, location: str) -> str:

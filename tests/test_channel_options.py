@@ -1,0 +1,72 @@
+"""Options that need more than their own text: a path beside the file, an address that follows from another option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, ClassVar
+
+import pytest
+
+from proxy import Channel, Options, UpstreamJob, VideoRequest, config
+from proxy.channels import Plan, build, plan
+from proxy.loader import Plugin, Registry
+from proxy.upstream.http import Http
+
+
+class PlacedOptions(Options, frozen=True, kw_only=True):
+    paths: ClassVar[frozenset[str]] = frozenset(("key_file", "workflow"))
+
+    region: str = "north"
+    key_file: str = ""
+    workflow: str | dict[str, Any] = ""
+
+
+class Placed(Channel):
+    type = "placed"
+    options: PlacedOptions
+    options_class = PlacedOptions
+
+    @classmethod
+    def address(cls, options: Options) -> str:
+        assert isinstance(options, PlacedOptions)
+        return f"https://{options.region}.api.example"
+
+    async def create(self, request: VideoRequest) -> UpstreamJob:
+        return UpstreamJob("1")
+
+    async def fetch(self, job: UpstreamJob) -> UpstreamJob:
+        return job
+
+
+def planned(entry: str) -> Plan:
+    registry = Registry(channels={"placed": Plugin(Placed, "placed.py", "placed")})
+    text = f"channels: [{{name: a, type: placed, models: [m], {dedent(entry)}}}]"
+    return plan(config.parse(text, Path("/srv/here/channels.yaml"), {}), registry)[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("key_file: keys/a.json", "/srv/here/keys/a.json"),
+        ("key_file: /etc/a.json", "/etc/a.json"),
+        ("key_file: ''", ""),
+        ("key_file: '{\"a\": 1}'", '{"a": 1}'),
+        ("workflow: {a: b}", {"a": "b"}),
+    ],
+)
+def test_a_relative_path_is_beside_the_file(given: str, found: object) -> None:
+    """A relative path of an option in `paths` is relative to channels.yaml; JSON and absolute paths stay."""
+    options = planned(given).options
+    assert isinstance(options, PlacedOptions)
+    assert (options.key_file or options.workflow) == found
+
+
+def test_the_address_may_follow_from_options(tmp_path: Path) -> None:
+    """Without a base_url the class says the address from the options; the entry's own wins."""
+    for entry, address in (
+        ("region: south", "https://south.api.example/x"),
+        ("base_url: 'https://my.example/p', region: south", "https://my.example/p/x"),
+    ):
+        live = build(planned(entry), http=Http(), data=tmp_path)
+        assert live.channel.upstream.url("/x") == address
