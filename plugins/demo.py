@@ -58,10 +58,12 @@ FILM = Model(
 
 
 class DemoOptions(Options, frozen=True, kw_only=True):
-    """`rendering`: films that are rendered at once; `fps`: frames per second."""
+    """What an entry of type `demo` may set."""
 
     rendering: int = 2
+    """Films that are rendered at once, 1 to 64; more wait."""
     fps: int = 24
+    """Frames per second, 1 to 60."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.rendering <= 64:

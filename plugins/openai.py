@@ -59,11 +59,15 @@ class OpenAIOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What an entry of type `openai` may set."""
 
     base_url: str
+    """The address of the service, such as `https://video.example.com`; `…/v1` means the same."""
     dialect: Literal["openai"] = "openai"
+    """What the service does otherwise than OpenAI's own API: nothing, so far."""
     auth: Literal["bearer", "api-key"] = "bearer"
     """How `api_key` is sent: `Authorization: Bearer`, or the header `api-key` that Azure asks for."""
     organization: str = ""
+    """Sent as `OpenAI-Organization`."""
     project: str = ""
+    """Sent as `OpenAI-Project`."""
 
     def __post_init__(self) -> None:
         if not self.base_url:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from proxy.commands.terminal import Failed, Group, moment, placed, print_table
+from proxy.commands.plugins import FOLDERS, plugins
+from proxy.commands.terminal import Failed, Group, config_file, moment, placed, print_table, tick
 from proxy.commands.videos import videos
 from proxy.errors import ConfigError, ReelgateError
 
@@ -24,21 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DISTRIBUTION: Final = "reelgate"
-
-
-PLUGINS = click.option(
-    "--plugins",
-    "folders",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    multiple=True,
-    help="A further folder of plugins; may be repeated, the first wins.",
-)
-
-
-def _config_file() -> Path:
-    named = click.get_current_context().meta.get("reelgate.config") or os.environ.get("REELGATE_CONFIG")
-    return Path(named or "channels.yaml")
 
 
 def _data_flag() -> Path | None:
@@ -68,6 +54,7 @@ def main() -> None:
 
 
 main.add_command(videos)
+main.add_command(plugins)
 
 
 # ---------------------------------------------------------------- serve
@@ -77,7 +64,7 @@ main.add_command(videos)
 @placed
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
-@PLUGINS
+@FOLDERS
 @click.option("--workers", type=click.IntRange(min=1), default=1, help="Server processes; only 1 so far.")
 def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None:
     """Run the server."""
@@ -85,14 +72,14 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
         raise Failed("--workers above 1 is not available yet: one process serves everything, so leave the option out")
     from proxy import config as configuration
 
-    config = configuration.load(_config_file(), os.environ)
+    config = configuration.load(config_file(), os.environ)
     places = configuration.places(config, _data_flag(), os.environ)
 
     from proxy.serve import Launch
     from proxy.serve import serve as run
 
     launch = Launch(
-        config_file=_config_file(),
+        config_file=config_file(),
         data=places.data,
         database=places.store,
         host=host,
@@ -108,14 +95,14 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
 
 @main.command()
 @placed
-@PLUGINS
+@FOLDERS
 @click.pass_context
 def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     """Look at channels.yaml, the plugins and the store, without starting anything."""
     from proxy import channels
     from proxy import config as configuration
 
-    file = _config_file()
+    file = config_file()
     found = channels.survey(file, os.environ, folders)
     mistakes, warnings = [*found.mistakes], [*found.warnings, *_rivals()]
     places = configuration.places(found.config, _data_flag(), os.environ)
@@ -221,7 +208,7 @@ def list_keys() -> None:
     found: list[Key] = asyncio.run(_with_store(_store(), lambda store: store.keys(), create=False))
     rows = [
         (
-            *(key.id, key.name, key.tenant, _tick(key.admin or key.chooses_channel)),
+            *(key.id, key.name, key.tenant, tick(key.admin or key.chooses_channel)),
             *(moment(key.created_at), moment(key.last_used_at), moment(key.revoked_at)),
         )
         for key in found
@@ -251,7 +238,7 @@ def _store() -> Path:
     from proxy import config as configuration
 
     flag = _data_flag()
-    file = _config_file()
+    file = config_file()
     if flag is not None or (os.environ.get("REELGATE_DATA") and not file.exists()):
         return configuration.places(None, flag, os.environ).store
     draft = configuration.draft(file, os.environ)
@@ -271,42 +258,3 @@ async def _with_store(path: Path, use: Callable[[Store], Coroutine[Any, Any, T]]
         return await use(store)
     finally:
         await store.close()
-
-
-# ---------------------------------------------------------------- plugins
-
-
-@main.group(cls=Group)
-@placed
-def plugins() -> None:
-    """Plugins: what the channels' types can do."""
-
-
-@plugins.command("list")
-@placed
-@PLUGINS
-def list_plugins(folders: tuple[Path, ...]) -> None:
-    """List the plugins that can be used, and those that are broken."""
-    from proxy import config as configuration
-    from proxy import loader
-    from proxy.channel import OPERATIONS
-
-    draft = configuration.draft(_config_file(), os.environ)
-    beside = draft.config.server.plugins if draft.config is not None else ()
-    registry = loader.survey([*folders, *map(Path, beside)], ())
-    rows = [
-        (kind, _models(list(plugin.cls.models)), *(_tick(plugin.cls.can(one)) for one in OPERATIONS), plugin.file)
-        for kind, plugin in registry.channels.items()
-    ]
-    print_table(("TYPE", "MODELS", *(one.upper() for one in OPERATIONS), "FILE"), rows)
-    for error in registry.broken:
-        click.echo(f"broken: {error}", err=True)
-
-
-def _models(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
-    return shown or "any"
-
-
-def _tick(able: bool) -> str:
-    return "yes" if able else "-"

@@ -58,13 +58,19 @@ ABSENT: Final = Absent.ABSENT
 class Model:
     """What one model of a channel can do; what is empty is not limited (only its form is checked).
 
-    `seconds` are the legal durations; `sizes` legal `WxH` or ratio words, the default first unless `default_size`
-    says otherwise; `price` US dollars per second. `exact_image` says that an input picture must have the video's
-    pixel size, so that the core fits it (`fit:` of the entry). `max_images` is how many input pictures one request may
-    have (None: not limited here); `last_frame` whether a picture may be named for the end of the video.
+    `seconds` are the legal durations of a new video, `extend_seconds` those that an extension may add (empty: those of
+    a new video); `sizes` legal `WxH` or ratio words, the default first unless `default_size` says otherwise.
+    `exact_image` says that an input picture must have the video's pixel size, so that the core fits it (`fit:` of the
+    entry). `max_images` is how many input pictures one request may have (None: not limited here); `last_frame` whether
+    a picture may be named for the end of the video. `native` are those of remix, edit and extend that the channel does
+    with this model (None: all that it can).
+
+    `price` is US dollars per second; `prices` says where it is another: by a size (`1920x1080`), a resolution, which is
+    the short side (`1080p`, `4k`), `silent` for a video without sound, or two of them (`1080p silent`).
     """
 
     seconds: tuple[int, ...] = ()
+    extend_seconds: tuple[int, ...] = ()
     sizes: tuple[str, ...] = ()
     default_seconds: int | None = None
     default_size: str | None = None
@@ -73,7 +79,26 @@ class Model:
     max_images: int | None = None
     last_frame: bool = False
     audio: bool | None = None
+    native: tuple[str, ...] | None = None
     price: float | None = None
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    def lengths(self, kind: Kind) -> tuple[int, ...]:
+        """The legal seconds of a request of `kind`; empty: not limited."""
+        return self.extend_seconds or self.seconds if kind == "extend" else self.seconds
+
+    def price_of(self, size: str, *, audio: bool | None = None) -> float | None:
+        """US dollars per second of a video of `size` (`WxH`), silent where `audio` is false; None: not known."""
+        words = [size, resolution(size)]
+        if audio is False:
+            words = [f"{words[0]} silent", f"{words[1]} silent", *words, "silent"]
+        return next((self.prices[word] for word in words if word in self.prices), self.price)
+
+
+def resolution(size: str) -> str:
+    """The word for the short side of a `WxH`: "720p", "1080p", "4k"."""
+    short = min(int(side) for side in size.split("x"))
+    return "4k" if short == 2160 else f"{short}p"
 
 
 # ---------------------------------------------------------------- what goes into a plugin
@@ -205,6 +230,11 @@ class VideoRequest:
     @property
     def height(self) -> int:
         return self.dimensions[1]
+
+    @property
+    def resolution(self) -> str:
+        """The word for the short side: "720p", "1080p", "4k"."""
+        return resolution(self.size)
 
     @property
     def ratio(self) -> str:

@@ -205,7 +205,12 @@ def _channel(report: ChannelReport) -> dict[str, Any]:
         "throttled_for": report.throttled_for,
         "breaker": {"state": report.breaker, "why": report.why, "open_for": report.open_for},
         "models": [
-            {"id": offer.public, "upstream": offer.upstream, "price_per_second": offer.limits.price}
+            {
+                "id": offer.public,
+                "upstream": offer.upstream,
+                "price_per_second": offer.limits.price,
+                "prices_per_second": dict(offer.limits.prices),
+            }
             for offer in report.offers
         ],
         "can": list(report.can),

@@ -69,5 +69,7 @@ def _capabilities(card: ModelCard) -> dict[str, Any]:
         "remix": card.remix,
         "edit": card.edit,
         "extend": card.extend,
+        "supported_extension_seconds": [str(seconds) for seconds in card.extend_seconds],
         "price_per_second": card.price_per_second,
+        "prices_per_second": dict(card.prices),
     }

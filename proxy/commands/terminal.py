@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,17 @@ def placed(command: F) -> F:
         help="The data folder (REELGATE_DATA; ./data).",
     )
     return config(data(command))
+
+
+def config_file() -> Path:
+    """The `channels.yaml` that the command was called with."""
+    named = click.get_current_context().meta.get("reelgate.config") or os.environ.get("REELGATE_CONFIG")
+    return Path(named or "channels.yaml")
+
+
+def tick(yes: bool) -> str:
+    """A word for a cell of a table."""
+    return "yes" if yes else "-"
 
 
 def moment(seconds: float | None) -> str:

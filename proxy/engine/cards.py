@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy.channels import LiveChannel, Offer
@@ -11,7 +11,8 @@ from proxy.engine.limits import default_seconds, default_size
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A public model: empty `seconds` or `sizes` mean that only their form is checked; the price is in US dollars."""
+    """A public model: empty `seconds` or `sizes` mean that only their form is checked; prices are in US dollars, and
+    `prices` says which videos have another one: see `Model`."""
 
     name: str
     created: int
@@ -27,7 +28,9 @@ class ModelCard:
     remix: bool
     edit: bool
     extend: bool
+    extend_seconds: tuple[int, ...]
     price_per_second: float | None
+    prices: Mapping[str, float]
 
 
 def cards(channels: Iterable[LiveChannel], *, created: int) -> list[ModelCard]:
@@ -45,7 +48,8 @@ def cards(channels: Iterable[LiveChannel], *, created: int) -> list[ModelCard]:
 def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
     limits = offer.limits
     mode = live.entry.remix
-    again = mode != "off" and (live.channel.can("remix") or (mode != "native" and limits.image))
+    again = mode != "off" and (live.native("remix", offer) or (mode != "native" and limits.image))
+    extends = live.native("extend", offer)
     return ModelCard(
         name=offer.public,
         created=created,
@@ -59,7 +63,9 @@ def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
         last_frame=limits.last_frame,
         audio=limits.audio,
         remix=again,
-        edit=live.channel.can("edit") or again,
-        extend=live.channel.can("extend"),
+        edit=live.native("edit", offer) or again,
+        extend=extends,
+        extend_seconds=limits.lengths("extend") if extends else (),
         price_per_second=limits.price,
+        prices=limits.prices,
     )

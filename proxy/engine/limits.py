@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from proxy.errors import InvalidRequest, UnsupportedOperation
-from proxy.models import RATIO_PATTERN, SIZE_PATTERN, Model
+from proxy.models import RATIO_PATTERN, SIZE_PATTERN, Kind, Model
 from proxy.records import Ask
 
 DEFAULT_SECONDS = 4
@@ -23,18 +23,26 @@ class Settled(NamedTuple):
     adjusted: str | None = None
 
 
-def settle(seconds: int | None, size: str | None, model: Model, mapping: Literal["strict", "nearest"]) -> Settled:
-    """The legal values for `seconds` and `size`; an `InvalidRequest` with the legal ones where there are none."""
+def settle(
+    seconds: int | None,
+    size: str | None,
+    model: Model,
+    mapping: Literal["strict", "nearest"],
+    kind: Kind = "create",
+) -> Settled:
+    """The legal values for `seconds` and `size` of a request of `kind`; an `InvalidRequest` with the legal ones where
+    there are none."""
     moved = []
     wanted_seconds = default_seconds(model) if seconds is None else seconds
-    if model.seconds and wanted_seconds not in model.seconds:
+    lengths = model.lengths(kind)
+    if lengths and wanted_seconds not in lengths:
         if mapping == "strict":
             raise InvalidRequest(
-                f"Invalid value: '{wanted_seconds}'. Supported values are: {_words(model.seconds)}.", param="seconds"
+                f"Invalid value: '{wanted_seconds}'. Supported values are: {_words(lengths)}.", param="seconds"
             )
         moved.append(f"seconds={wanted_seconds}")
         # Of two that are equally near, the shorter one is the cheaper one.
-        wanted_seconds = min(model.seconds, key=lambda legal: (abs(legal - wanted_seconds), legal))
+        wanted_seconds = min(lengths, key=lambda legal: (abs(legal - wanted_seconds), legal))
     wanted_size = default_size(model) if size is None else _resolve(size, model)
     if wanted_size is None:
         if mapping == "strict":

@@ -149,6 +149,6 @@ class Reports:
 
 
 def _price(live: LiveChannel, video: Video) -> float | None:
-    per_second = offer_of(live, video).limits.price
+    per_second = offer_of(live, video).limits.price_of(video.size, audio=video.order.audio)
     seconds = video.seconds if video.order.extension_seconds is None else video.order.extension_seconds
     return None if per_second is None else round(per_second * seconds, 4)

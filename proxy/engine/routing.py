@@ -94,9 +94,7 @@ async def _route(core: Core, ask: Ask, key: Key, named: str | None) -> Route:
             raise InvalidRequest(f"The channel '{named}' does not serve the model '{model}'.", param="metadata.channel")
     else:
         serving = [
-            (live, offer)
-            for live in core.channels
-            if live.channel.can(ask.kind) and (offer := _first_offer(live, ask.model)) is not None
+            (live, offer) for live in core.channels if (offer := _first_offer(live, ask.kind, ask.model)) is not None
         ]
         serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
@@ -120,7 +118,8 @@ def placements(ask: Ask, serving: Iterable[tuple[LiveChannel, Offer]]) -> tuple[
         try:
             check_inputs(ask, offer.public, offer.limits)
             check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
-            found.append(Placement(live, offer, settle(ask.seconds, ask.size, offer.limits, live.entry.mapping)))
+            settled = settle(ask.seconds, ask.size, offer.limits, live.entry.mapping, ask.kind)
+            found.append(Placement(live, offer, settled))
         except ApiError as error:
             refusals[live.name] = error
     return found, refusals
@@ -193,7 +192,6 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
     if source.status != "completed":
         raise VideoNotCompleted(f"Video with id '{source_id}' is not completed yet; try again when it is.")
     live = pinned_channel(core, source.channel)
-    native, reimagine = _ways(live, ask.kind)
     offer = offer_of(live, source)
     if ask.model is not None and ask.model != source.model:
         other = live.offers.get(ask.model)
@@ -203,22 +201,23 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
                 param="model",
             )
         offer = other
+    native, reimagine = _ways(live, offer, ask.kind)
     if reimagine and not offer.limits.image:
         raise _cannot(ask.kind)
     check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
     check_inputs(ask, offer.public, offer.limits)
     seconds = ask.seconds if ask.kind == "extend" else source.seconds
     if ask.kind == "extend" or offer.public != source.model:
-        settled = settle(seconds, source.size, offer.limits, live.entry.mapping)
+        settled = settle(seconds, source.size, offer.limits, live.entry.mapping, ask.kind)
     else:
         # What was legal when the source was made is not held against limits that changed since.
         settled = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=source.seconds, size=source.size)
     return Route((Placement(live, offer, settled),), source=source, reimagine=reimagine and not native)
 
 
-def _ways(live: LiveChannel, kind: str) -> tuple[bool, bool]:
+def _ways(live: LiveChannel, offer: Offer, kind: str) -> tuple[bool, bool]:
     """Whether the channel carries `kind` out natively, and whether it may reimagine instead."""
-    native = live.channel.can(kind)
+    native = live.native(kind, offer)
     if kind == "extend":
         if not native:
             raise _cannot(kind)
@@ -262,7 +261,9 @@ async def _with_characters(core: Core, ask: Ask, key: Key) -> Route:
     return Route(tuple(found), characters=tuple(character.upstream_id for character in characters))
 
 
-def _first_offer(live: LiveChannel, model: str | None) -> Offer | None:
+def _first_offer(live: LiveChannel, kind: str, model: str | None) -> Offer | None:
+    """What the channel would do `kind` with: `model`, or the first that can."""
+    able = {name: offer for name, offer in live.offers.items() if live.native(kind, offer)}
     if model is not None:
-        return live.offers.get(model)
-    return live.offers.get(DEFAULT_MODEL) or next(iter(live.offers.values()), None)
+        return able.get(model)
+    return able.get(DEFAULT_MODEL) or next(iter(able.values()), None)

@@ -153,7 +153,9 @@ async def test_an_operator_reads_how_the_channels_stand(launch: Launch) -> None:
     told = ("name", "type", "enabled", "priority", "weight", "max_running", "running", "throttled_for")
     assert [first[key] for key in told] == ["a", "lookup", True, 10, 2, 7, 1, 0.0]
     assert first["configured"] is second["configured"] is True
-    assert first["models"] == [{"id": "sora-2", "upstream": "upstream-sora", "price_per_second": 0.25}]
+    assert first["models"] == [
+        {"id": "sora-2", "upstream": "upstream-sora", "price_per_second": 0.25, "prices_per_second": {}}
+    ]
     assert first["can"] == ["remix", "cancel", "delete", "recover"]
     assert (second["name"], second["enabled"], second["running"]) == ("b", False, 0)
     assert second["breaker"] == {"state": "closed", "why": "", "open_for": 0.0}

@@ -1,0 +1,80 @@
+"""What a plugin's class says of its own options: read from its source, so that no table can say otherwise."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from proxy.channel import Channel
+
+
+class OptionFact(NamedTuple):
+    """One key of an entry: its `form` in words, its `default` as it would be written (None: the key is required), and
+    `about`, the text under its field, in one line."""
+
+    name: str
+    form: str
+    default: str | None
+    about: str
+
+
+def options_of(cls: type[Channel]) -> list[OptionFact]:
+    """The keys that entries of this type may have beside those that every channel has; the plugin's own first."""
+    texts = _texts(cls.options_class)
+    hints = get_type_hints(cls.options_class)
+    own = set(cls.options_class.__annotations__)
+    fields = sorted(msgspec.structs.fields(cls.options_class), key=lambda field: field.name not in own)
+    return [
+        OptionFact(field.encode_name, _form(hints[field.name]), _default(field), texts.get(field.name, ""))
+        for field in fields
+    ]
+
+
+def _texts(options: type) -> dict[str, str]:
+    """The text under each field, the class's own before those of the classes that it is made from."""
+    found: dict[str, str] = {}
+    for one in options.__mro__:
+        if one in (msgspec.Struct, object):
+            continue
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        except (OSError, TypeError, SyntaxError, ValueError):
+            # A class without a file, or of one that is gone: the names and forms are still worth showing.
+            continue
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, text in zip(body, body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):
+                assert isinstance(text, ast.Expr)
+                assert isinstance(text.value, ast.Constant)
+                found.setdefault(field.target.id, " ".join(str(text.value.value).split()))
+    return found
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _form(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(hint))
+    if get_origin(hint) is Union or isinstance(hint, type(int | str)):
+        return " or ".join(dict.fromkeys(_form(one) for one in get_args(hint) if one is not type(None)))
+    plain = get_origin(hint) or hint
+    words = {str: "text", int: "number", float: "number", bool: "`true`, `false`", tuple: "list", list: "list"}
+    return words.get(plain, "mapping")
+
+
+def _default(field: Any) -> str | None:
+    if field.default is not msgspec.NODEFAULT:
+        value = field.default
+    elif field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    else:
+        return None
+    if value in ("", None, (), [], {}):
+        return ""
+    return msgspec.json.encode(value).decode().strip('"')
