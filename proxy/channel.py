@@ -166,6 +166,12 @@ class Channel(ABC):
         """The provider's own address, where the entry gives none: `base_url`, unless it depends on other options."""
         return cls.base_url
 
+    @classmethod
+    def limits(cls, options: Options, name: str) -> Model | None:
+        """What the upstream's model `name` can do: as `models` says, else `default_model`, unless the entry's own
+        options say more of it; None where it cannot be had with these options."""
+        return cls.models.get(name, cls.default_model)
+
     # -- facts ---------------------------------------------------------------------------------------------------------
 
     @classmethod

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -122,7 +122,8 @@ def _plan(entry: ChannelConfig, registry: Registry, folder: Path, conversion: Co
         conversion.wrong(_line(entry, "remix"), _path(entry, "remix"), text)
     if options is BAD or len(conversion.problems) > known:
         return None
-    return Plan(entry, plugin.cls, options, _offers(entry, plugin.cls), plugin.file, plugin.digest)
+    offers = _offers(entry, plugin.cls, options, conversion)
+    return Plan(entry, plugin.cls, options, offers, plugin.file, plugin.digest)
 
 
 def _is_installed(module: str) -> bool:
@@ -189,13 +190,18 @@ def _check_address(entry: ChannelConfig, address: str, conversion: Conversion) -
     return True
 
 
-def _offers(entry: ChannelConfig, cls: type[Channel]) -> dict[str, Offer]:
+def _offers(entry: ChannelConfig, cls: type[Channel], options: Options, conversion: Conversion) -> dict[str, Offer]:
     models = entry.models or {name: ModelEntry(upstream=name) for name in cls.models}
     price = entry.price["per_second"] if entry.price else None
-    return {
-        public: Offer(public, model.upstream, _limits(cls.models.get(model.upstream, cls.default_model), model, price))
-        for public, model in models.items()
-    }
+    offers = {}
+    for public, model in models.items():
+        limits = cls.limits(options, model.upstream)
+        if limits is not None:
+            offers[public] = Offer(public, model.upstream, _limits(limits, model, price))
+        elif entry.models:
+            text = f"has the model {model.upstream}, which the plugin {entry.type} does not serve with these options"
+            conversion.wrong(_line(entry, "models"), _path(entry, "models"), text)
+    return offers
 
 
 def _limits(limits: Model, model: ModelEntry, price: float | None) -> Model:
@@ -244,6 +250,15 @@ class LiveChannel:
         """Whether the upstream itself does `kind` (remix, edit or extend) with the model of `offer`."""
         does = offer.limits.native
         return self.channel.can(kind) and (does is None or kind in does)
+
+    def way(self, kind: str, offer: Offer) -> Literal["native", "reimagine"] | None:
+        """How a video of the model of `offer` is remixed, edited or extended here, as the entry's `remix` allows: by
+        the upstream, or by a new creation from its first frame; None: not at all."""
+        mode = self.entry.remix
+        if self.native(kind, offer) and (kind != "remix" or mode in ("auto", "native")):
+            return "native"
+        again = kind != "extend" and mode in ("auto", "reimagine") and offer.limits.image
+        return "reimagine" if again else None
 
     def __repr__(self) -> str:
         return f"LiveChannel({self.name!r}, type={self.entry.type!r})"

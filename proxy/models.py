@@ -361,9 +361,9 @@ class Spooled:
 
 
 def _remove(path: Path) -> None:
-    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while. It may also be
-    # the garbage collector in the midst of anything, such as a call of the executor, which would wait for itself: so
-    # that nothing that takes a lock may be called here.
+    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while. It may also
+    # be the garbage collector in the midst of anything, such as a call of the executor, which would wait for itself:
+    # nothing that takes a lock may be called here.
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

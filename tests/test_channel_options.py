@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from proxy import Channel, Options, UpstreamJob, VideoRequest, config
+from proxy import Channel, Model, Options, UpstreamJob, VideoRequest, config
 from proxy.channels import Plan, build, plan
+from proxy.errors import ConfigError
 from proxy.loader import Plugin, Registry
 from proxy.upstream.http import Http
 
@@ -32,6 +33,13 @@ class Placed(Channel):
         assert isinstance(options, PlacedOptions)
         return f"https://{options.region}.api.example"
 
+    @classmethod
+    def limits(cls, options: Options, name: str) -> Model | None:
+        assert isinstance(options, PlacedOptions)
+        if name == "polar":
+            return None
+        return Model(seconds=(5,) if options.region == "south" else (4, 8), sizes=("16:9",))
+
     async def create(self, request: VideoRequest) -> UpstreamJob:
         return UpstreamJob("1")
 
@@ -39,9 +47,9 @@ class Placed(Channel):
         return job
 
 
-def planned(entry: str) -> Plan:
+def planned(entry: str, models: str = "m") -> Plan:
     registry = Registry(channels={"placed": Plugin(Placed, "placed.py", "placed")})
-    text = f"channels: [{{name: a, type: placed, models: [m], {dedent(entry)}}}]"
+    text = f"channels: [{{name: a, type: placed, models: [{models}], {dedent(entry)}}}]"
     return plan(config.parse(text, Path("/srv/here/channels.yaml"), {}), registry)[0]
 
 
@@ -70,3 +78,16 @@ def test_the_address_may_follow_from_options(tmp_path: Path) -> None:
     ):
         live = build(planned(entry), http=Http(), data=tmp_path)
         assert live.channel.upstream.url("/x") == address
+
+
+@pytest.mark.parametrize(("entry", "seconds"), [("region: north", (4, 8)), ("region: south", (5,))])
+def test_what_a_model_can_do_may_follow_from_options(entry: str, seconds: tuple[int, ...]) -> None:
+    """Where the class says from the options what a model can do, the offer has that."""
+    limits = planned(entry).offers["m"].limits
+    assert (limits.seconds, limits.sizes) == (seconds, ("16:9",))
+
+
+def test_a_model_that_options_exclude_is_a_mistake() -> None:
+    """An entry that names a model which its own options exclude is wrong in the line of its models."""
+    with pytest.raises(ConfigError, match=r"channels\[0\]\.models .*: has the model polar, which the plugin placed"):
+        planned("region: south", "m, polar")

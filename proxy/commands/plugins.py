@@ -103,7 +103,7 @@ def _facts(model: Model) -> tuple[str, ...]:
 
 def seconds_words(seconds: Sequence[int]) -> str:
     """A list of durations, a range where it is one."""
-    if len(seconds) > 2 and list(seconds) == list(range(seconds[0], seconds[-1] + 1)):  # noqa: PLR2004
+    if len(seconds) > 2 and list(seconds) == list(range(seconds[0], seconds[-1] + 1)):
         return f"{seconds[0]}-{seconds[-1]}"
     return " ".join(map(str, seconds))
 

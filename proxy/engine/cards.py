@@ -47,9 +47,7 @@ def cards(channels: Iterable[LiveChannel], *, created: int) -> list[ModelCard]:
 
 def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
     limits = offer.limits
-    mode = live.entry.remix
-    again = mode != "off" and (live.native("remix", offer) or (mode != "native" and limits.image))
-    extends = live.native("extend", offer)
+    extends = live.way("extend", offer) is not None
     return ModelCard(
         name=offer.public,
         created=created,
@@ -62,8 +60,8 @@ def _card(live: LiveChannel, offer: Offer, created: int) -> ModelCard:
         max_images=limits.max_images if limits.image else 0,
         last_frame=limits.last_frame,
         audio=limits.audio,
-        remix=again,
-        edit=live.native("edit", offer) or again,
+        remix=live.way("remix", offer) is not None,
+        edit=live.way("edit", offer) is not None,
         extend=extends,
         extend_seconds=limits.lengths("extend") if extends else (),
         price_per_second=limits.price,

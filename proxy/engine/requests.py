@@ -57,7 +57,7 @@ def offer_of(live: LiveChannel, video: Video) -> Offer:
     offer = live.offers.get(video.model)
     if offer is not None and offer.upstream == video.upstream_model:
         return offer
-    limits = live.channel.models.get(video.upstream_model, live.channel.default_model)
+    limits = live.channel.limits(live.channel.options, video.upstream_model) or live.channel.default_model
     return Offer(public=video.model, upstream=video.upstream_model, limits=limits)
 
 

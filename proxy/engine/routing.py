@@ -201,35 +201,21 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
                 param="model",
             )
         offer = other
-    native, reimagine = _ways(live, offer, ask.kind)
-    if reimagine and not offer.limits.image:
+    way = live.way(ask.kind, offer)
+    if way is None:
         raise _cannot(ask.kind)
     check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
     check_inputs(ask, offer.public, offer.limits)
     seconds = ask.seconds if ask.kind == "extend" else source.seconds
     if ask.kind == "extend" or offer.public != source.model:
         settled = settle(seconds, source.size, offer.limits, live.entry.mapping, ask.kind)
+    elif way == "reimagine" and source.order.extension_seconds is not None:
+        # No model makes a stitched whole anew: the nearest length that this one makes.
+        settled = settle(source.seconds, source.size, offer.limits, "nearest")
     else:
         # What was legal when the source was made is not held against limits that changed since.
         settled = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=source.seconds, size=source.size)
-    return Route((Placement(live, offer, settled),), source=source, reimagine=reimagine and not native)
-
-
-def _ways(live: LiveChannel, offer: Offer, kind: str) -> tuple[bool, bool]:
-    """Whether the channel carries `kind` out natively, and whether it may reimagine instead."""
-    native = live.native(kind, offer)
-    if kind == "extend":
-        if not native:
-            raise _cannot(kind)
-        return True, False
-    mode = live.entry.remix if kind == "remix" else "auto"
-    if mode == "off":
-        raise _cannot(kind)
-    if mode == "reimagine":
-        return False, True
-    if not native and mode == "native":
-        raise _cannot(kind)
-    return native, not native
+    return Route((Placement(live, offer, settled),), source=source, reimagine=way == "reimagine")
 
 
 def _cannot(kind: str) -> ApiError:

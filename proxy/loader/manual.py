@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -46,7 +47,7 @@ def _texts(options: type) -> dict[str, str]:
             # A class without a file, or of one that is gone: the names and forms are still worth showing.
             continue
         body = tree.body if isinstance(tree, ast.ClassDef) else []
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):
                 assert isinstance(text, ast.Expr)
                 assert isinstance(text.value, ast.Constant)

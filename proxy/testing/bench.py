@@ -22,7 +22,7 @@ from proxy.engine.limits import default_seconds, default_size
 from proxy.errors import ApiError
 from proxy.loader import Registry, bundled_folder, load
 from proxy.media.sources import file_of
-from proxy.models import Kind, Picture, Source, UpstreamJob, VideoRequest
+from proxy.models import Kind, Model, Picture, Source, UpstreamJob, VideoRequest
 from proxy.testing.simulator import Simulator, SimulatorServer
 from proxy.upstream import Http, submission
 from proxy.upstream.redact import Redactor
@@ -60,9 +60,16 @@ class Bench:
     def channel(self) -> Channel:
         return self.live.channel
 
+    @property
+    def limits(self) -> Model:
+        """What the model of the requests can do."""
+        found = self.channel.limits(self.channel.options, self.upstream_model)
+        assert found is not None, f"with the entry's options there is no model {self.upstream_model}"
+        return found
+
     def request(self, kind: Kind = "create", **values: Any) -> VideoRequest:
         """A request that the model can carry out; `values` replace its fields."""
-        limits = self.channel.models.get(self.upstream_model, self.channel.default_model)
+        limits = self.limits
         usual = VideoRequest(
             prompt=PROMPT,
             model=self.upstream_model,

@@ -107,7 +107,7 @@ async def picture_of(request: VideoRequest, number: int) -> Picture:
 
 
 def _limits(bench: Bench) -> Model:
-    return bench.channel.models.get(bench.upstream_model, bench.channel.default_model)
+    return bench.limits
 
 
 def _able(bench: Bench, what: str, able: Callable[[Model], bool]) -> Bench:

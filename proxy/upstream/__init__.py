@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +29,9 @@ from proxy.upstream.answers import (
     sentence,
     status_error,
     transport_error,
+    unreachable,
 )
-from proxy.upstream.guard import Allowance, ForbiddenAddress, UnusableUrl, check_public, check_url
+from proxy.upstream.guard import Allowance, UnusableUrl, check_public, check_url
 from proxy.upstream.http import FLIGHT, Flight, Form, Http, Timeout, TooLarge, bounded, form_payload, json_payload
 from proxy.upstream.ledger import Submission, submission
 from proxy.upstream.ledger import current as ledger_of
@@ -89,6 +90,10 @@ class Upstream:
         self.redactor: Final = redactor or Redactor()
         self._timeout = aiohttp.ClientTimeout(
             total=timeout.total, connect=timeout.connect, sock_read=timeout.first_byte
+        )
+        # A store that takes the connection and reads nothing would hold up the submission.
+        self._upload_timeout = aiohttp.ClientTimeout(
+            total=2 * timeout.total, connect=timeout.connect, sock_read=timeout.first_byte
         )
         self._content_timeout = aiohttp.ClientTimeout(total=None, connect=timeout.connect, sock_read=timeout.first_byte)
 
@@ -200,7 +205,7 @@ class Upstream:
                     )
                 )
             except (UnusableUrl, *TRANSPORT_ERRORS) as error:
-                raise self._unreachable(error, "a result") from None
+                raise unreachable(self.name, error, "a result") from None
             if response.status in ACCOUNTS_FAULT and source.headers and not has_key:
                 log.warning(
                     "channel %s: the host of a result wants a key, which goes to the origin of base_url only", self.name
@@ -213,29 +218,23 @@ class Upstream:
         hosts only. Raises an `UpstreamError` where it was not taken: nothing has been ordered."""
         try:
             status = await self._http.bring(
-                clip, url, fields=fields, timeout=self._content_timeout, allowance=self._allowance
+                clip, url, fields=fields, timeout=self._upload_timeout, allowance=self._allowance
             )
         except (UnusableUrl, *TRANSPORT_ERRORS) as error:
-            raise self._settled(self._unreachable(error, "an upload")) from None
+            raise self._settled(unreachable(self.name, error, "an upload")) from None
         if not 200 <= status < 300:
             log.warning("channel %s: an upload was answered with HTTP %d", self.name, status)
             raise self._settled(UpstreamError("The upstream did not take an uploaded file."))
 
-    def _unreachable(self, error: BaseException, what: str) -> ApiError:
-        """What it means that an address which the upstream gave, of `what`, cannot be used."""
-        if isinstance(error, ForbiddenAddress):
-            log.warning(
-                "channel %s: %s lies on %s, a host that is not public; if it is yours, add it to allow_hosts",
-                self.name,
-                what,
-                error.host,
-            )
-            return UpstreamError(f"The address that the upstream gave for {what} is not public.")
-        if isinstance(error, UnusableUrl):
-            log.warning("channel %s: the address of %s cannot be used: %s", self.name, what, error)
-            return UpstreamError(f"The upstream gave an address for {what} that cannot be used.")
-        log.warning("channel %s: %s failed: %s", self.name, what, type(error).__name__)
-        return transport_error(error)
+    @contextmanager
+    def unpaid(self) -> Iterator[None]:
+        """Around what a plugin does before its paid call, such as a look at the source: whatever fails inside, nothing
+        has been ordered, so that the outcome is `REFUSED`."""
+        try:
+            yield
+        except ApiError as error:
+            self._settled(error)
+            raise
 
     def handed_out(self, source: Source) -> URL | None:
         """The address of `source` that a client may be sent to: one that needs no key and is, as far as can be told

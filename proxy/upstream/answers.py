@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -27,7 +28,10 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.reply import Reply
+from proxy.upstream.guard import ForbiddenAddress, UnusableUrl
 from proxy.upstream.redact import Redactor
+
+log = logging.getLogger("reelgate.upstream")
 
 LARGEST_BODY: Final = 8 * 2**20
 """Bytes of an API answer, after decompression."""
@@ -120,6 +124,23 @@ def transport_error(error: BaseException, *, connected: bool | None = None) -> U
     if isinstance(error, TimeoutError):
         return UpstreamTimeout("The upstream did not answer in time.")
     return UpstreamError("The connection to the upstream broke, or its answer was no HTTP.")
+
+
+def unreachable(channel: str, error: BaseException, what: str) -> UpstreamError:
+    """What it means that an address which the upstream gave, of `what`, cannot be used; the log says where it is."""
+    if isinstance(error, ForbiddenAddress):
+        log.warning(
+            "channel %s: %s lies on %s, a host that is not public; if it is yours, add it to allow_hosts",
+            channel,
+            what,
+            error.host,
+        )
+        return UpstreamError(f"The address that the upstream gave for {what} is not public.")
+    if isinstance(error, UnusableUrl):
+        log.warning("channel %s: the address of %s cannot be used: %s", channel, what, error)
+        return UpstreamError(f"The upstream gave an address for {what} that cannot be used.")
+    log.warning("channel %s: %s failed: %s", channel, what, type(error).__name__)
+    return transport_error(error)
 
 
 def broke(cause: BaseException) -> str:

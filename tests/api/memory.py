@@ -242,8 +242,10 @@ def _card(name: str) -> ModelCard:
         audio=None,
         remix=True,
         edit=False,
-        extend=False,
+        extend=True,
+        extend_seconds=(4, 12),
         price_per_second=0.1,
+        prices={"1080p": 0.2},
     )
 
 

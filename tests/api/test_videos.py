@@ -239,7 +239,9 @@ async def test_models(surface: Surface) -> None:
     assert (status, missing["error"]["code"]) == (404, "model_not_found")
     _, capabilities, _ = await surface.call("GET", "/v1/videos/models")
     assert capabilities["data"][0]["supported_seconds"] == ["4", "8"]
+    assert capabilities["data"][0]["supported_extension_seconds"] == ["4", "12"]
     assert capabilities["data"][0]["price_per_second"] == 0.1
+    assert capabilities["data"][0]["prices_per_second"] == {"1080p": 0.2}
     assert (capabilities["data"][0]["max_images"], capabilities["data"][0]["last_frame"]) == (1, False)
 
 
