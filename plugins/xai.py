@@ -1,0 +1,242 @@
+"""Grok Imagine of xAI: text or pictures to video, and edits and extensions of videos.
+
+https://docs.x.ai/docs/guides/video-generations: `POST /v1/videos/generations`, `/v1/videos/edits` and
+`/v1/videos/extensions` answer a `request_id`; `GET /v1/videos/{request_id}` is a 202, with or without a body, until the
+video is done or has failed. The wire is that of @ai-sdk/xai 5.0.12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from proxy import (
+    AccountRefused,
+    ApiError,
+    Channel,
+    Clip,
+    InvalidRequest,
+    JobError,
+    ModerationBlocked,
+    Options,
+    Reply,
+    UnsupportedOperation,
+    UpstreamJob,
+    UpstreamRefused,
+    VideoRequest,
+    hookimpl,
+)
+
+from ._xai_models import MODELS, OTHER, check, ratio, resolution
+
+STATES: Final = {"pending": "queued", "done": "completed", "failed": "failed", "expired": "failed"}
+
+LINK_LIFE: Final = 24 * 3600
+"""Seconds that the address of a result is good for, about."""
+HASTE: Final = 600
+"""Seconds that it must still be good for to be handed to xAI, whose request may wait before it looks there."""
+
+LOOKS: Final = 3
+"""How often a request is found done without a film, and without a word of the moderation's, before that is believed."""
+LONGEST_EDITED: Final = 8.7
+SHORTEST_EXTENDED: Final = 2
+LONGEST_EXTENDED: Final = 30
+
+PARAMS: Final = {
+    "prompt": "prompt",
+    "model": "model",
+    "duration": "seconds",
+    "aspect_ratio": "size",
+    "resolution": "size",
+    "image": "input_reference",
+    "reference_images": "input_reference",
+    "last_frame": "last_frame",
+    "video": "video",
+}
+"""The name of a field of xAI's in OpenAI's words."""
+# None of the three has a code of its own.
+MODERATION: Final = re.compile(
+    r"moderat|safety|(?:usage|content|community) (?:guideline|polic)|acceptable use", re.IGNORECASE
+)
+BAD_KEY: Final = re.compile(r"(?:incorrect|invalid) api key", re.IGNORECASE)
+NO_CREDIT: Final = re.compile(r"\bcredits?\b|spending limit|billing", re.IGNORECASE)
+
+
+class XaiOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an entry of type `xai` may set."""
+
+    edit_model: str = ""
+    """The model that remixes, edits and extends. Empty means that of the source, or the one that the client names."""
+    clips: Literal["link", "data_uri"] = "link"
+    """How an uploaded clip is handed to xAI: as a signed link to this server, which needs `public_url`, or within the
+    request. xAI documents the latter for pictures only."""
+
+
+class Xai(Channel):
+    type = "xai"
+    options: XaiOptions
+    options_class = XaiOptions
+    base_url = "https://api.x.ai"
+    models = MODELS
+    default_model = OTHER
+    # Inputs are billed too, and where the operator's account keeps results is no client's affair.
+    priced_metadata = Channel.priced_metadata | frozenset(
+        ("image", "last_frame", "keyframes", "reference_images", "reference_audios", "video", "storage_options")
+    )
+
+    def check(self, request: VideoRequest) -> None:
+        check(request)
+
+    async def create(self, request: VideoRequest) -> UpstreamJob:
+        body = {
+            **request.metadata,
+            "model": request.model,
+            "prompt": request.prompt,
+            "duration": request.seconds,
+            "aspect_ratio": ratio(request),
+            "resolution": resolution(request),
+        }
+        if len(request.images) > 1:
+            body["reference_images"] = [{"url": image.data_uri} for image in request.images]
+        elif request.image:
+            body["image"] = {"url": request.image.data_uri}
+        if request.last_frame:
+            body["last_frame"] = {"url": request.last_frame.data_uri}
+        if request.audio is not None:
+            body["generate_audio"] = request.audio
+        return taken(await self.upstream.post("/v1/videos/generations", json=body))
+
+    async def fetch(self, job: UpstreamJob) -> UpstreamJob:
+        reply = await self.upstream.get(f"/v1/videos/{quote(job.id, safe='')}")
+        if reply.status == 202 and reply.data is None and not reply.text:
+            return UpstreamJob(id=job.id)
+        # A film without a word about the state is there all the same.
+        film = reply.get("status") is None and reply.get("video.url")
+        status = "completed" if film else reply.choose("status", STATES)
+        if status == "completed":
+            return finished(reply, job)
+        progress = reply.get("progress")
+        begun = status == "queued" and isinstance(progress, int | float) and progress > 0
+        return UpstreamJob(
+            id=job.id,
+            status="in_progress" if begun else status,
+            progress=progress,
+            error=failure(reply) if status == "failed" else None,
+        )
+
+    async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
+        return await self.edit(request, source)
+
+    async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
+        # Length and shape are those of the source.
+        return await self._derive("edits", request, source, {}, 0, LONGEST_EDITED)
+
+    async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
+        longer = {"duration": request.seconds}
+        return await self._derive("extensions", request, source, longer, SHORTEST_EXTENDED, LONGEST_EXTENDED)
+
+    async def _derive(
+        self,
+        route: str,
+        request: VideoRequest,
+        source: UpstreamJob | None,
+        own: Mapping[str, Any],
+        shortest: float,
+        longest: float,
+    ) -> UpstreamJob:
+        with self.upstream.unpaid():
+            url = await (self._clip(request.video) if source is None else self._address(source, shortest, longest))
+        model = self.options.edit_model or request.model
+        body = {**request.metadata, **own, "model": model, "prompt": request.prompt, "video": {"url": url}}
+        return taken(await self.upstream.post(f"/v1/videos/{route}", json=body))
+
+    async def _address(self, source: UpstreamJob, shortest: float, longest: float) -> str:
+        """Where the source's film is, for long enough; refused where its length is known to be out of bounds."""
+        seconds = source.facts.get("seconds")
+        if isinstance(seconds, int | float) and not shortest <= seconds <= longest:
+            bounds = f"{shortest} to {longest}" if shortest else f"at most {longest}"
+            raise InvalidRequest(f"The video has {seconds} seconds; this takes one of {bounds} seconds.", param="video")
+        if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
+            source = await self.fetch(source)
+        if source.url is None:
+            raise UpstreamRefused("The upstream has no result of the source any more.")
+        return source.url
+
+    async def _clip(self, clip: Clip | None) -> str:
+        """An uploaded clip, in the way that the entry names."""
+        if clip is None:
+            raise ValueError("an edit or extension has a source or an uploaded clip")
+        if self.options.clips == "data_uri":
+            return await asyncio.to_thread(data_uri, clip)
+        if clip.url is None:
+            raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
+        return clip.url
+
+    def refusal(self, status: int, reply: Reply) -> ApiError | None:
+        if status < 400:
+            return None
+        said, code, field = words(reply)
+        if status in (400, 403, 422) and MODERATION.search(f"{said} {code}"):
+            return ModerationBlocked(said or "The upstream's moderation refuses the request.")
+        if (status == 400 and BAD_KEY.search(said)) or (status == 429 and NO_CREDIT.search(said)):
+            return AccountRefused("The upstream account cannot be used. Only the operator can change that.")
+        if status in (400, 422) and said:
+            return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS.get(field))
+        return None
+
+
+def data_uri(clip: Clip) -> str:
+    return f"data:{clip.media_type};base64,{base64.b64encode(clip.path.read_bytes()).decode('ascii')}"
+
+
+def taken(reply: Reply) -> UpstreamJob:
+    return UpstreamJob(id=reply.need("request_id"))
+
+
+def finished(reply: Reply, job: UpstreamJob) -> UpstreamJob:
+    """A request that is done: with a film, or without one because the moderation took it."""
+    url, seconds = reply.get("video.url"), reply.get("video.duration")
+    respected = reply.get("video.respect_moderation")
+    if respected is not False and not url and (looks := int(job.facts.get("looks", 0)) + 1) < LOOKS:
+        return UpstreamJob(id=job.id, status="in_progress", facts={"looks": looks})
+    if respected is False or not url:
+        error = JobError("upstream_failed", "The upstream says that the video is done, but gave none.")
+        if respected is not True:
+            error = JobError("moderation_blocked", "The upstream's moderation held the video back.")
+        return UpstreamJob(id=job.id, status="failed", error=error)
+    # The same address does not live longer for being told again.
+    known = job.url_expires_at if job.url == url else None
+    return UpstreamJob(
+        id=job.id,
+        status="completed",
+        url=url,
+        url_expires_at=known or time.time() + LINK_LIFE,
+        facts={"seconds": seconds} if isinstance(seconds, int | float) else {},
+    )
+
+
+def failure(reply: Reply) -> JobError:
+    """Why a request failed."""
+    if reply.get("status") == "expired":
+        return JobError("expired", "The upstream let the request expire.")
+    said, code, _ = words(reply)
+    return JobError("moderation_blocked" if MODERATION.search(f"{said} {code}") else "upstream_failed", said)
+
+
+def words(reply: Reply) -> tuple[str, str, str]:
+    """Sentence, code and field of the three shapes of an error: an object, a text beside a code, and a text alone."""
+    error, code = reply.get("error"), reply.get("code")
+    said = error.get("message") if isinstance(error, dict) else error
+    code = error.get("code") if isinstance(error, dict) else code
+    field = reply.get("error.param")
+    return tuple(word if isinstance(word, str) else "" for word in (said, code, field))  # type: ignore[return-value]
+
+
+@hookimpl
+def register_channel() -> type[Channel]:
+    return Xai
