@@ -320,6 +320,6 @@ SABOTAGES = [
         f"try:\n            {AGAIN}\n        except Exception:\n            "
         'await self.upstream.post(f"/v1/jobs/{source.id}/{verb}", json=order(request))\n            raise',
         "test_outcome_is_unknown[html_502]",
-        "remix: sent again",
+        ": sent again",
     ),
 ]
