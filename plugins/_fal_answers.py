@@ -6,9 +6,22 @@ that failed says so in the same words, with the same statuses, where its result 
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
-from proxy import ApiError, InvalidRequest, ModerationBlocked, Reply, UpstreamError, UpstreamRefused
+from proxy import (
+    ApiError,
+    InvalidRequest,
+    JobError,
+    ModerationBlocked,
+    Reply,
+    UpstreamError,
+    UpstreamJob,
+    UpstreamRefused,
+)
+
+DOUBTED: Final = 600.0
+"""Seconds for which a run that failed with a mere sentence is asked about again: it may be an outage that spoke."""
 
 # What is about the account or the address, whatever is said beside it.
 CALLS: Final = frozenset((401, 402, 403, 404, 405, 410, 429))
@@ -33,14 +46,14 @@ PARAMS: Final = {
 class BadInput(InvalidRequest):
     """fal names what it does not like about the input."""
 
-    sure = True
+    sure = False
     """Whether it is surely a run that speaks: a mere sentence may be the queue's own, about a moment."""
 
 
 class RunFailed(UpstreamError):
     """fal says why it, or the run, failed."""
 
-    sure = True
+    sure = False
 
 
 class OutOfTurn(UpstreamRefused):
@@ -89,3 +102,23 @@ def kinds(reply: Reply) -> list[Any]:
 
 def is_moderation(reply: Reply) -> bool:
     return "content_policy_violation" in kinds(reply)
+
+
+def going(job: UpstreamJob, status: str) -> UpstreamJob:
+    facts = {**job.facts, "doubted": None} if job.facts.get("doubted") else job.facts
+    return UpstreamJob(id=job.id, status=status, facts=facts)
+
+
+def doubted(job: UpstreamJob, error: ApiError) -> UpstreamJob:
+    """A failure that is believed once it has been told for long enough."""
+    since, now = job.facts.get("doubted"), time.time()
+    if not isinstance(since, int | float):
+        return UpstreamJob(id=job.id, status="in_progress", facts={**job.facts, "doubted": now})
+    if now - since < DOUBTED:
+        raise error
+    return ended(job, False, error.message)
+
+
+def ended(job: UpstreamJob, moderation: bool, message: str) -> UpstreamJob:
+    error = JobError("moderation_blocked" if moderation else "upstream_failed", message)
+    return UpstreamJob(id=job.id, status="failed", error=error, facts=job.facts)

@@ -5,6 +5,7 @@ https://docs.fal.ai/model-endpoints/queue: the body is the model's own input, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -16,8 +17,10 @@ FORMS: Final[Mapping[str, Callable[[int], int | str]]] = {"number": int, "text":
 
 Field = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_]\w*)?$")]
 """The name of a field of the input; empty: there is none."""
-EndpointId = Annotated[str, msgspec.Meta(pattern=r"^([\w.-]+(/[\w.-]+)+)?$")]
+ENDPOINT: Final = re.compile(r"[\w.-]+(/[\w.-]+)+", re.ASCII)
+EndpointId = Annotated[str, msgspec.Meta(pattern=rf"^({ENDPOINT.pattern})?$")]
 """An endpoint such as fal-ai/veo3.1/image-to-video; empty: there is none."""
+RESOLUTION: Final = re.compile(r"\d{3,4}p|4k", re.ASCII)
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +70,17 @@ def merged(base: Fields, *said: Fields | None) -> Fields:
             words = {name: getattr(one, name) for name in one.__struct_fields__}
             base = msgspec.structs.replace(base, **{name: word for name, word in words.items() if word is not None})
     return base
+
+
+def slip(said: Fields) -> str:
+    """What is wrong with what an operator says of an endpoint; empty where nothing is."""
+    taken = {name: name for name in ("prompt", "aspect_ratio", "resolution", "seed", "negative_prompt")}
+    for part in ("image", "last_frame", "images", "video", "duration", "audio"):
+        if (name := getattr(said, part)) and taken.setdefault(name, part) != part:
+            return f"{part} and {taken[name]} have the same name, {name}"
+    words = said.resolution if isinstance(said.resolution, dict) else {}
+    unknown = next((word for word in words if not RESOLUTION.fullmatch(word)), None)
+    return f"resolution: {unknown} is none; write 720p, 1080p, 1440p or 4k" if unknown else ""
 
 
 UNLISTED: Final = Fields(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -21,7 +20,6 @@ from proxy import (
     Channel,
     Clip,
     InvalidRequest,
-    JobError,
     Model,
     ModerationBlocked,
     Options,
@@ -35,8 +33,8 @@ from proxy import (
     hookimpl,
 )
 
-from ._fal_answers import BadInput, OutOfTurn, RunFailed, is_moderation, refusal
-from ._fal_fields import DERIVED, UNLISTED, Fields, body, merged
+from ._fal_answers import BadInput, OutOfTurn, RunFailed, doubted, ended, going, is_moderation, refusal
+from ._fal_fields import DERIVED, ENDPOINT, UNLISTED, Fields, body, merged, slip
 from ._fal_models import ENDED, MODELS, PICTURED, TABLE, able
 
 STATES: Final = {
@@ -50,16 +48,15 @@ STATES: Final = {
 }
 ADDRESSES: Final = {"status_url": "/status", "response_url": "", "cancel_url": "/cancel"}
 """The addresses of a job, and how each ends after the job's id."""
-DOUBTED: Final = 600.0
-"""Seconds for which a run that failed with a mere sentence is asked about again: it may be an outage that spoke."""
 
 LARGEST_INLINE: Final = 8_000_000
 """Bytes of a clip that goes within the body; a larger one is uploaded first."""
 
 PRICED: Final = frozenset(
     """
-    multi_prompt multi_shots generate_multi_clip_switch generate_audio_switch audio video_urls reference_video_urls
-    bitrate_mode target_resolution num_images sync_mode fal_webhook webhook_url
+    multi_prompt multi_shots generate_multi_clip_switch generate_audio_switch audio voice_ids video_urls
+    reference_video_urls transitions bitrate_mode pro_mode num_inference_steps target_resolution video_size image_size
+    num_images sync_mode fal_webhook webhook_url
     """.split()  # noqa: SIM905 - a table of words
 )
 """Metadata that changes the price of one model or another, beside what does so everywhere."""
@@ -85,6 +82,11 @@ class FalOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
         parts = urlsplit(self.upload_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("upload_url must be an address such as https://rest.fal.ai")
+        for name, said in self.fields.items():
+            if not ENDPOINT.fullmatch(name):
+                raise ValueError(f"fields: {name} is no endpoint; write one such as fal-ai/veo3.1/image-to-video")
+            if wrong := slip(said):
+                raise ValueError(f"fields of {name}: {wrong}")
 
 
 class Fal(Channel):
@@ -102,7 +104,9 @@ class Fal(Channel):
         self.upstream.redactor.add(*self.options.api_key.split(":"))
 
     @classmethod
-    def limits(cls, options: Options, name: str) -> Model:
+    def limits(cls, options: Options, name: str) -> Model | None:
+        if not ENDPOINT.fullmatch(name):
+            return None
         known = cls.models.get(name, cls.default_model)
         given = cast("FalOptions", options).fields
         if name not in given:
@@ -178,30 +182,30 @@ class Fal(Channel):
 
     async def _submit(self, name: str, body: dict[str, Any]) -> UpstreamJob:
         reply = await self.upstream.post(f"/{quote(name, safe='/')}", json=body)
-        made = UpstreamJob(id=reply.need("request_id"))
-        made = replace(made, facts={key: self._own(reply.get(key), made.id + end) for key, end in ADDRESSES.items()})
+        made = UpstreamJob(id=reply.need("request_id"), facts={key: reply.get(key) for key in ADDRESSES})
         for key in ("status_url", "response_url"):
             # One that cannot be asked is better known now.
-            self.upstream.url(address(made, key))
+            self._address(made, key)
         return made
 
-    def _own(self, url: Any, ending: str) -> Any:
-        """`url`; its path alone where fal names itself and the entry's `base_url` is a gateway before it: the job is
-        paid, and only the gateway may be asked."""
+    def _address(self, job: UpstreamJob, key: str) -> str:
+        """One of the addresses that fal gave the job: they cannot be made from its id, as the paths differ. Where fal
+        names itself and `base_url` is a gateway before it, or has become one, it is the same path at the gateway."""
+        found = job.facts.get(key)
+        if not isinstance(found, str) or not found:
+            raise UpstreamError(f"The upstream gave its job no {key}.")
         try:
-            parts = urlsplit(url)
-            if parts.scheme and parts.path.endswith(f"/requests/{ending}"):
-                self.upstream.url(url)
+            return self.upstream.url(found)
         except UpstreamError:
-            return parts.path
-        except (ValueError, AttributeError, TypeError):
-            pass
-        return url
+            path = found.partition("://")[2].partition("/")[2]
+            if not path.endswith(f"/requests/{job.id}{ADDRESSES[key]}"):
+                raise
+            return self.upstream.url(path)
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         verdict: UpstreamJob | None = None
         if job.status != "completed":
-            reply = await self.upstream.get(address(job, "status_url"))
+            reply = await self.upstream.get(self._address(job, "status_url"))
             status, said = reply.choose("status", STATES), reply.get("error")
             if status == "failed" or said or reply.get("error_type"):
                 verdict = ended(job, is_moderation(reply), said if isinstance(said, str) else "")
@@ -210,23 +214,25 @@ class Fal(Channel):
             if status != "completed":
                 return going(job, status)
         try:
-            reply = await self.upstream.get(address(job, "response_url"))
+            reply = await self.upstream.get(self._address(job, "response_url"))
+            if isinstance(reply.data, dict) and not reply.get("video.url"):
+                raise RunFailed("The upstream says that the run is done, but its result has no video.")
+            return UpstreamJob(id=job.id, status="completed", url=reply.need("video.url"), facts=job.facts)
         except OutOfTurn:
             return going(job, "in_progress")
         except (ModerationBlocked, BadInput, RunFailed) as error:
-            if isinstance(error, ModerationBlocked) or error.sure or verdict:
+            if isinstance(error, ModerationBlocked) or error.sure:
                 return ended(job, isinstance(error, ModerationBlocked), error.message)
-            return doubted(job, error)
+            return verdict or doubted(job, error)
         except ApiError:
             # What a run answered may have the status of a call that was refused, such as 403.
             if verdict is None:
                 raise
             return verdict
-        return UpstreamJob(id=job.id, status="completed", url=reply.need("video.url"), facts=job.facts)
 
     async def cancel(self, job: UpstreamJob) -> None:
         try:
-            await self.upstream.put(address(job, "cancel_url"))
+            await self.upstream.put(self._address(job, "cancel_url"))
         except OutOfTurn:
             # There is nothing left to stop.
             return
@@ -261,34 +267,6 @@ class Fal(Channel):
 
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         return refusal(status, reply)
-
-
-def address(job: UpstreamJob, key: str) -> str:
-    """One of the addresses that fal gave the job: they cannot be made from its id, as the paths differ."""
-    found = job.facts.get(key)
-    if not isinstance(found, str) or not found:
-        raise UpstreamError(f"The upstream gave its job no {key}.")
-    return found
-
-
-def going(job: UpstreamJob, status: str) -> UpstreamJob:
-    facts = {**job.facts, "doubted": None} if job.facts.get("doubted") else job.facts
-    return UpstreamJob(id=job.id, status=status, facts=facts)
-
-
-def doubted(job: UpstreamJob, error: ApiError) -> UpstreamJob:
-    """A failure that is believed once it has been told for long enough."""
-    since, now = job.facts.get("doubted"), time.time()
-    if not isinstance(since, int | float):
-        return UpstreamJob(id=job.id, status="in_progress", facts={**job.facts, "doubted": now})
-    if now - since < DOUBTED:
-        raise error
-    return ended(job, False, error.message)
-
-
-def ended(job: UpstreamJob, moderation: bool, message: str) -> UpstreamJob:
-    error = JobError("moderation_blocked" if moderation else "upstream_failed", message)
-    return UpstreamJob(id=job.id, status="failed", error=error, facts=job.facts)
 
 
 @hookimpl

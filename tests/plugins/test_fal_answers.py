@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import plugins._fal_answers
+from plugins._fal_answers import DOUBTED
 from proxy import (
     AccountRefused,
     ApiError,
@@ -111,10 +114,9 @@ async def test_a_completed_job_is_asked_for_its_result_alone(recorder: Recorder)
         (422, issue("file_download_error", "Failed to download.", "image_url"), "Failed to download."),
         (500, issue("internal_server_error", "It crashed."), "It crashed."),
         (504, issue("generation_timeout", "It took too long."), "It took too long."),
-        (504, {"detail": "Request timed out"}, "Request timed out"),
-        (503, {"detail": "Runner disconnected"}, "Runner disconnected"),
-        (499, {"detail": "Request was cancelled"}, "Request was cancelled"),
-        (400, {"detail": "Wrong shape"}, "Wrong shape"),
+        (504, {"detail": "Request timed out", "error_type": "request_timeout"}, "Request timed out"),
+        (400, {"detail": "Wrong shape", "error_type": "bad_request"}, "Wrong shape"),
+        (422, {"detail": "Wrong shape"}, "Wrong shape"),
     ],
 )
 async def test_a_run_that_failed(recorder: Recorder, status: int, data: Any, error: Any) -> None:
@@ -122,6 +124,53 @@ async def test_a_run_that_failed(recorder: Recorder, status: int, data: Any, err
     told = await polled(recorder, DONE, (status, data))
     assert told.status == "failed"
     assert told.error == (error if isinstance(error, JobError) else JobError("upstream_failed", error))
+
+
+MERE: tuple[tuple[Any, str], ...] = (
+    ((503, {"detail": "Service temporarily unavailable"}), "Service temporarily unavailable"),
+    ((500, {"detail": "Internal Server Error"}), "Internal Server Error"),
+    ((504, {"detail": "Request timed out"}), "Request timed out"),
+    ((499, {"detail": "Request was cancelled"}), "Request was cancelled"),
+    ((400, {"detail": "Request has not ended"}), "Request has not ended"),
+    ({"video": None}, "The upstream says that the run is done, but its result has no video."),
+    ({"images": []}, "The upstream says that the run is done, but its result has no video."),
+)
+
+
+@pytest.mark.parametrize(("answer", "sentence"), MERE)
+async def test_a_mere_sentence_may_be_an_outage(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, answer: Any, sentence: str
+) -> None:
+    """A failure without a type, and a result without a film, fail a paid video only if they are told for long."""
+    clock = [1000.0]
+    monkeypatch.setattr(plugins._fal_answers, "time", SimpleNamespace(time=lambda: clock[0]))
+    again = [DONE, answer] * 3
+    say_in_turn(recorder, *again, DONE, (400, {"detail": "Request is still in progress"}), DONE, answer, DONE, RESULT)
+    async with opened(recorder) as channel:
+        told = await channel.fetch(job(recorder))
+        assert (told.status, told.error) == ("in_progress", None)
+        clock[0] += DOUBTED - 1
+        with pytest.raises(ApiError, match=sentence):
+            await channel.fetch(told)
+        clock[0] += 2
+        assert (await channel.fetch(told)).error == JobError("upstream_failed", sentence)
+        # Whatever else is said meanwhile begins the time anew.
+        told = await channel.fetch(await channel.fetch(told))
+        assert told.status == "in_progress"
+        assert (await channel.fetch(told)).url == FILM
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(403, {"detail": "No"}), (404, {"detail": "No"}), (429, {}), (500, b"<html>"), (400, {"detail": "No"}), {}],
+)
+async def test_a_status_that_tells_of_an_error_is_believed(recorder: Recorder, answer: Any) -> None:
+    """A run may fail with the status of a call that was refused: what its status says of it counts then."""
+    told = await polled(recorder, {**DONE, "error": "No", "error_type": "runner_server_error"}, answer)
+    assert (told.status, told.error) == ("failed", JobError("upstream_failed", "No"))
+    told = await polled(recorder, {**DONE, "error": "Flagged", "error_type": "content_policy_violation"}, (403, {}))
+    assert told.error == JobError("moderation_blocked", "Flagged")
+    assert (await polled(recorder, {**DONE, "error": "No"}, RESULT)).url == FILM
 
 
 async def test_the_type_may_be_in_a_header(recorder: Recorder) -> None:
@@ -156,10 +205,8 @@ async def test_a_result_that_is_not_there_yet(recorder: Recorder) -> None:
         ((404, {"detail": "Request not found"}), UpstreamGone),
         ((429, {"detail": "Too many"}), Throttled),
         ((302, b""), UpstreamError),
-        ({"video": None}, UpstreamError),
-        ({"video": {"url": ""}}, UpstreamError),
         ({"video": {"url": 7}}, UpstreamError),
-        ({"images": []}, UpstreamError),
+        ([], UpstreamError),
         ((200, b"not json"), UpstreamError),
     ],
 )
@@ -193,12 +240,27 @@ async def test_a_state_that_nobody_knows_is_an_error(recorder: Recorder, state: 
 # ---------------------------------------------------------------- addresses
 
 
+async def test_a_gateway_may_stand_before_the_queue(recorder: Recorder) -> None:
+    """Where fal names itself and the entry a gateway, the paid job is followed through the gateway, with its prefix."""
+    prefix = f"{recorder.base_url}/gate"
+    recorder.say(taken("https://queue.fal.run"))
+    async with opened(recorder, base_url=prefix) as channel:
+        made = await channel.create(request())
+        say_in_turn(recorder, DONE, RESULT, {})
+        assert (await channel.fetch(made)).url == FILM
+        await channel.cancel(made)
+    place = f"/gate/fal-ai/veo3.1/requests/{JOB}"
+    assert [call.target for call in recorder.calls[1:]] == [f"{place}/status", place, f"{place}/cancel"]
+
+
 @pytest.mark.parametrize("key", ["status_url", "response_url"])
 @pytest.mark.parametrize(
     "url",
     [
         "https://elsewhere.example.com/requests/1",
         "http://127.0.0.1:9/requests/1",
+        f"https://elsewhere.example.com/requests/{JOB}x/status",
+        f"https://elsewhere.example.com/a/../requests/{JOB}/status",
         "file:///etc/passwd",
         "http://user:word@127.0.0.1/x",
         None,
@@ -277,6 +339,7 @@ async def test_a_cancel_that_fails_says_so(recorder: Recorder, status: int, kind
         (404, {"detail": "Application 'x' not found"}, UpstreamGone, "not found", None),
         (429, {"detail": "Too many"}, Throttled, "too busy", None),
         (500, {"detail": "It crashed."}, UpstreamError, "It crashed.", None),
+        (502, {"status": "ALREADY_COMPLETED"}, UpstreamError, "HTTP 502", None),
         (504, {}, UpstreamError, "timed out", None),
     ],
 )

@@ -132,9 +132,9 @@ def test_what_a_described_model_can_do() -> None:
     assert (other.native, other.max_images, other.last_frame) == ((), 1, False)
 
 
-def planned(entry: str) -> tuple[list[Plan], list[Mistake]]:
+def planned(entry: str, model: str = "a/b") -> tuple[list[Plan], list[Mistake]]:
     registry = Registry(channels={"fal": Plugin(Fal, "fal.py", "fal")})
-    text = f"channels:\n- {{name: a, type: fal, api_key: 'a:b', models: [a/b], {entry}}}"
+    text = f"channels:\n- {{name: a, type: fal, api_key: 'a:b', models: [{model}], {entry}}}"
     return examine(config.parse(text, Path("/srv/channels.yaml"), {}), registry)
 
 
@@ -156,6 +156,10 @@ def test_an_offer_has_what_is_described() -> None:
         ("fields: {a/b: {edit_endpoint: https://x.example}}", "must be a text like"),
         ("fields: {a/b: image}", "must be a mapping"),
         ("fields: [a/b]", "must be a mapping"),
+        ("fields: {/a/b: {image: x}}", "fields: /a/b is no endpoint; write one such as fal-ai/veo3.1/image-to-video"),
+        ("fields: {a/b: {image: prompt}}", "fields of a/b: image and prompt have the same name, prompt"),
+        ("fields: {a/b: {image: x, images: x}}", "fields of a/b: images and image have the same name, x"),
+        ("fields: {a/b: {resolution: {HD: x}}}", "fields of a/b: resolution: HD is none; write 720p, 1080p"),
         ("upload_url: rest.fal.ai", "upload_url must be an address such as"),
     ],
 )
@@ -164,3 +168,10 @@ def test_mistakes_are_found_by_check(entry: str, message: str) -> None:
     _, mistakes = planned(entry)
     assert [message in str(mistake) for mistake in mistakes] == [True]
     assert all(mistake.line == 2 for mistake in mistakes)
+
+
+@pytest.mark.parametrize("model", ["veo3.1", "/a/b", "a/b/", "'https://queue.fal.run/a/b'", "'a/b?c'"])
+def test_what_is_no_endpoint_is_found_by_check(model: str) -> None:
+    """A model that fal cannot have is a mistake in the file, not a refusal of each request."""
+    _, (mistake,) = planned("", model)
+    assert f"the model {model.strip(chr(39))}" in str(mistake)
