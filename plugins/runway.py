@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -99,12 +100,12 @@ class Runway(Channel):
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
         body = {**shape(request), "duration": request.seconds}
-        if request.image and request.last_frame:
-            ends = {"first": request.image, "last": request.last_frame}
-            body["promptImage"] = [{"uri": end.data_uri, "position": place} for place, end in ends.items()]
-        elif request.image:
-            body["promptImage"] = request.image.data_uri
-        return await self._order("image_to_video" if request.image else "text_to_video", request, body)
+        # Without a position some models take a picture for a mere reference.
+        ends = {"first": request.image, "last": request.last_frame}
+        frames = [{"uri": end.data_uri, "position": place} for place, end in ends.items() if end]
+        if frames:
+            body["promptImage"] = frames
+        return await self._order("image_to_video" if frames else "text_to_video", request, body)
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         reply = await self.upstream.get(task_path(job))
@@ -156,6 +157,8 @@ class Runway(Channel):
             raise ValueError("an edit or extension has a source or an uploaded clip")
         if (await asyncio.to_thread(clip.path.stat)).st_size > LARGEST_UPLOAD:
             raise InvalidRequest(f"The video has more than {LARGEST_UPLOAD} bytes.", param="video")
+        # Not the client's own name for it: the ending is what Runway goes by, and the rest is no affair of others.
+        clip = replace(clip, filename=f"video{clip.path.suffix}")
         body = {"filename": clip.filename, "type": "ephemeral"}
         place = await self.upstream.post("/v1/uploads", json=body, paid=False)
         fields, address = place.need("fields"), str(place.need("runwayUri"))
@@ -177,6 +180,10 @@ class Runway(Channel):
         said, why, field = (reply.get(path) for path in ("error", "issues[0].message", "issues[0].path[0]"))
         if isinstance(said, str) and "enough credits" in said:
             return AccountRefused("The upstream account has no credits left. Only the operator can change that.")
+        if isinstance(said, str) and "X-Runway-Version" in said:
+            return AccountRefused(
+                "The upstream does not take this server's version. Only the operator can change that."
+            )
         if isinstance(said, str) and isinstance(why, str):
             param = PARAMS.get(field) if isinstance(field, str) else None
             return InvalidRequest(f"The upstream refused the request: {said}: {why}", param=param)
