@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy import loader
 from proxy.channel import OPERATIONS, Channel
-from proxy.commands.plugins import price_words, seconds_words
+from proxy.commands.plugins import address_words, native_words, price_words, seconds_words
 from proxy.loader.manual import OptionFact, options_of
 from proxy.models import Model
 
@@ -97,7 +97,7 @@ def _proof(kind: str) -> str:
 
 def _section(kind: str, cls: type[Channel]) -> str:
     parts = [f"## {kind}\n", f"{UPSTREAMS[kind][0].upper()}{UPSTREAMS[kind][1:]}. Type `{kind}`"]
-    parts[-1] += f", address `{cls.base_url}`.\n" if cls.base_url else ".\n"
+    parts[-1] += f", address `{cls.base_url}`.\n" if cls.base_url else f"; its address: {address_words(cls)}.\n"
     rows = [[f"`{fact.name}`", fact.form, _default(fact), fact.about] for fact in options_of(cls)]
     parts.append(_table(["key", "form", "default", "what it says"], rows))
     if cls.models:
@@ -115,10 +115,6 @@ def _default(fact: OptionFact) -> str:
 
 
 def _model(cls: type[Channel], name: str, model: Model) -> list[str]:
-    named = ("remix", "edit", "extend") if model.native is None else model.native
-    does = [one for one in named if cls.can(one)]
-    if "extend" in does and model.extend_seconds:
-        does[does.index("extend")] = f"extend ({seconds_words(model.extend_seconds)} s)"
     pictures = "none" if not model.image else "any" if model.max_images is None else str(model.max_images)
     sound = {True: "yes", False: "no", None: "not known"}[model.audio]
     return [
@@ -128,7 +124,7 @@ def _model(cls: type[Channel], name: str, model: Model) -> list[str]:
         pictures,
         _yes(model.last_frame),
         sound,
-        ", ".join(does) or "-",
+        native_words(cls, model) or "-",
         price_words(model) or "not known",
     ]
 

@@ -30,12 +30,12 @@ from proxy.models import (
     Picture,
     PictureForm,
     Source,
-    Spooled,
     UpstreamJob,
     Variant,
     VideoRequest,
 )
 from proxy.reply import Reply
+from proxy.spooled import Spooled
 
 __all__ = [
     "ABSENT",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import enum
 import math
 import re
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from proxy.errors import UnsupportedOperation, UpstreamError
+from proxy.spooled import Spooled
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
 STATUSES: Final = ("queued", "in_progress", "completed", "failed")
@@ -39,6 +37,7 @@ VARIANTS: Final = ("video", "thumbnail", "spritesheet")
 
 SIZE_PATTERN: Final = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})", re.ASCII)
 RATIO_PATTERN: Final = re.compile(r"([1-9]\d?):([1-9]\d?)", re.ASCII)
+PRICE_PATTERN: Final = re.compile(r"(?:\d+x\d+|(?!2160p)\d+p|4k)(?: silent)?|silent", re.ASCII)
 
 
 class Absent(enum.Enum):
@@ -60,6 +59,7 @@ class Model:
 
     `seconds` are the legal durations of a new video, `extend_seconds` those that an extension may add (empty: those of
     a new video); `sizes` legal `WxH` or ratio words, the default first unless `default_size` says otherwise.
+    A default that is not legal, since something else narrowed what is, counts for nothing.
     `exact_image` says that an input picture must have the video's pixel size, so that the core fits it (`fit:` of the
     entry). `max_images` is how many input pictures one request may have (None: not limited here); `last_frame` whether
     a picture may be named for the end of the video. `native` are those of remix, edit and extend that the channel does
@@ -83,6 +83,18 @@ class Model:
     price: float | None = None
     prices: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("seconds", "extend_seconds"):
+            if not all(isinstance(one, int) and one > 0 for one in _listed(self, name)):
+                raise ValueError(f"{name} of a Model must be whole numbers above 0")
+        for size in (*_listed(self, "sizes"), *([] if self.default_size is None else [self.default_size])):
+            if not isinstance(size, str) or not (SIZE_PATTERN.fullmatch(size) or RATIO_PATTERN.fullmatch(size)):
+                raise ValueError(f"{size!r} is no size of a Model; write 1280x720 or 16:9")
+        if self.native is not None and not {"remix", "edit", "extend"}.issuperset(_listed(self, "native")):
+            raise ValueError("native of a Model must be None or some of remix, edit and extend")
+        if wrong := [word for word in self.prices if not PRICE_PATTERN.fullmatch(word)]:
+            raise ValueError(f"prices of a Model has {wrong[0]!r}; write 1920x1080, 1080p, 4k, silent, or 1080p silent")
+
     def lengths(self, kind: Kind) -> tuple[int, ...]:
         """The legal seconds of a request of `kind`; empty: not limited."""
         return self.extend_seconds or self.seconds if kind == "extend" else self.seconds
@@ -93,6 +105,14 @@ class Model:
         if audio is False:
             words = [f"{words[0]} silent", f"{words[1]} silent", *words, "silent"]
         return next((self.prices[word] for word in words if word in self.prices), self.price)
+
+
+def _listed(model: Model, name: str) -> tuple[Any, ...]:
+    found = getattr(model, name)
+    # A text would pass for a list of its letters.
+    if not isinstance(found, tuple | list):
+        raise ValueError(f"{name} of a Model must be a tuple, not {found!r}")
+    return tuple(found)
 
 
 def resolution(size: str) -> str:
@@ -337,43 +357,11 @@ def _is_storable(facts: object) -> bool:
 def _whole_progress(progress: float | None, status: str) -> int:
     if status == "completed":
         return 100
-    if not isinstance(progress, int | float) or math.isnan(progress):
+    # A whole number may be too large for a float.
+    if not isinstance(progress, int | float) or (isinstance(progress, float) and math.isnan(progress)):
         return 0
     # 100 is kept for a finished video: clients take it for the end.
     return int(min(max(progress, 0), 99))
-
-
-class Spooled:
-    """Bytes that were too many for the memory, in a temporary file that vanishes with this object: see
-    `Upstream.get(..., spool=True)`. `path` is good as long as the object lives and nobody has taken the file."""
-
-    __slots__ = ("__weakref__", "_gone", "path", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path: Final = path
-        self.size: Final = size
-        self._gone = weakref.finalize(self, _remove, path)
-
-    def take(self, to: Path) -> None:
-        """Move the file to `to`, where it stays; blocks. It must be on the same file system."""
-        self.path.replace(to)
-        self._gone.detach()
-
-
-def _remove(path: Path) -> None:
-    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while. It may also
-    # be the garbage collector in the midst of anything, such as a call of the executor, which would wait for itself:
-    # nothing that takes a lock may be called here.
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        path.unlink(missing_ok=True)
-    else:
-        loop.call_soon(_remove_aside, loop, path)
-
-
-def _remove_aside(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    loop.run_in_executor(None, partial(path.unlink, missing_ok=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,10 @@ async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJ
             if bound.expired():
                 raise UpstreamTimeout("The channel did not answer in time.") from error
             ids = (ready.source.id,) if ready.source else ()
-            raise plugin_fault(live, error, ready.request.kind, ids) from error
+            fault = plugin_fault(live, error, ready.request.kind, ids)
+            if error is ledger.before:
+                fault.outcome = Outcome.REFUSED
+            raise fault from error
     if not isinstance(job, UpstreamJob):
         raise UpstreamError("The channel gave no job for this video.")
     return job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -81,7 +81,7 @@ class Upstream:
     ) -> None:
         self.name: Final = name
         self.headers = dict
-        self.refusal = _no_word
+        self.refusal = lambda status, reply: None
         self._http = http
         self._base = Base(base_url)
         self._allowance = Allowance(self._base.text or None, allow_hosts)
@@ -222,6 +222,10 @@ class Upstream:
             )
         except (UnusableUrl, *TRANSPORT_ERRORS) as error:
             raise self._settled(unreachable(self.name, error, "an upload")) from None
+        except (ValueError, TypeError, AttributeError):
+            # Such as a line break in the name of a field.
+            log.warning("channel %s: the form of an upload, which the upstream gave, cannot be sent", self.name)
+            raise self._settled(UpstreamError("The upstream gave a form for an upload that cannot be sent.")) from None
         if not 200 <= status < 300:
             log.warning("channel %s: an upload was answered with HTTP %d", self.name, status)
             raise self._settled(UpstreamError("The upstream did not take an uploaded file."))
@@ -234,6 +238,10 @@ class Upstream:
             yield
         except ApiError as error:
             self._settled(error)
+            raise
+        except Exception as error:
+            if (ledger := ledger_of.get()) is not None and not ledger.taken:
+                ledger.before = error
             raise
 
     def handed_out(self, source: Source) -> URL | None:
@@ -265,10 +273,9 @@ class Upstream:
         spool: bool = False,
     ) -> Reply:
         url = self.url(path)
-        credentials = self.headers()
-        sent = self._merged(credentials, headers, json=json is not None)
+        sent = self._merged(self.headers(), headers, json=json is not None)
         # Looked for only in what went wrong.
-        words = cache(partial(words_of, url, params, credentials))
+        words = cache(partial(words_of, url, {**(params or {}), **(fields or {})}, sent))
         ledger = ledger_of.get()
         flight = Flight()
         refused = False
@@ -323,35 +330,23 @@ class Upstream:
         flight: Flight | None,
         spool: bool,
     ) -> Reply:
-        if form is not None:
-            async with form_payload(form) as parts:
-                return await self._sent(method, url, params, headers, parts, flight, spool)
-        return await self._sent(method, url, params, headers, body, flight, spool)
-
-    async def _sent(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, str] | None,
-        headers: CIMultiDict[str],
-        body: Any,
-        flight: Flight | None,
-        spool: bool,
-    ) -> Reply:
         session = self._http.calls
         if flight is not None:
             session = self._http.paid
             FLIGHT.set(flight)
-        async with session.request(
-            method,
-            url,
-            params=params,
-            data=body,
-            headers=headers,
-            # A 307 would send the body, and any redirect our credentials, once more.
-            allow_redirects=False,
-            timeout=self._timeout,
-        ) as response:
+        async with (
+            nullcontext(body) if form is None else form_payload(form) as data,
+            session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=headers,
+                # A 307 would send the body, and any redirect our credentials, once more.
+                allow_redirects=False,
+                timeout=self._timeout,
+            ) as response,
+        ):
             status = response.status
             named = {name.lower(): value for name, value in response.headers.items()}
             if spool and 200 <= status < 300:
@@ -402,7 +397,3 @@ class Upstream:
         error = BadTarget(message)
         # Outside of a submission nobody knows whether a paid call went before.
         return error if ledger_of.get() is None else self._settled(error)
-
-
-def _no_word(status: int, reply: Reply) -> ApiError | None:
-    return None
