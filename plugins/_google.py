@@ -73,8 +73,6 @@ _RESOURCE: Final = re.compile(
     r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+\.[\w.-]*\w"
 )
 _DELAY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s", re.ASCII)
-LONGEST_WAIT: Final = 86_400.0
-"""Seconds that a throttled channel is left alone at most, whatever the upstream says."""
 NO_REASON: Final = "The upstream gave no reason."
 
 NO_CLIENTS_AFFAIR: Final = frozenset(
@@ -206,9 +204,9 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
 
 
 def retry_delay(reply: Reply) -> float | None:
-    """Seconds of the `RetryInfo` among the details of an error, a day at most."""
+    """Seconds of the `RetryInfo` among the details of an error."""
     found = (_DELAY.fullmatch(delay) for delay in _values(reply, "retryDelay") if isinstance(delay, str))
-    return next((min(float(match[1]), LONGEST_WAIT) for match in found if match), None)
+    return next((float(match[1]) for match in found if match), None)
 
 
 def _moderated(code: Any) -> bool:

@@ -371,8 +371,8 @@ class Upstream:
         else:
             error.message = self.redactor.text(error.message, words())
             error.args = (error.message,)
-            if isinstance(error, Throttled) and error.retry_after is None:
-                error.retry_after = retry_after(reply.headers)
+            if isinstance(error, Throttled):
+                error.retry_after = retry_after(reply.headers, said=error.retry_after)
         if error is not None:
             said = self.redactor.text(sentence(reply), words())
             self._log(method, error, f"it answered HTTP {reply.status}{said and f' and said: {said}'}")
