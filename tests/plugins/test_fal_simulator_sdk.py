@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,11 @@ from proxy.testing import SimulatorServer
 from tests.plugins import fal_wire as wire
 from tests.plugins.fal_http import KEY, KLING, SEEDANCE, VEO, WISH, png
 from tests.plugins.openai_oracle import PROMPT, picture_file
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.fal import ERRORS, INFRASTRUCTURE, FalSimulator
 from tests.simulators.fal_models import ENDPOINTS
 
 HERE = Path(__file__).parent
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -33,31 +29,8 @@ async def sim() -> AsyncIterator[FalSimulator]:
 @pytest.fixture
 async def sdk(sim: FalSimulator) -> AsyncIterator[Ask]:
     """fal-client in a process of its own: orders in, answers out."""
-    if (python := os.environ.get("REELGATE_FAL_PYTHON")) is None:
-        pytest.skip("REELGATE_FAL_PYTHON must name a Python with fal-client, in an environment of its own")
-    process = await asyncio.create_subprocess_exec(
-        python,
-        str(HERE / "fal_peer.py"),
-        sim.base_url,
-        KEY,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said["broken"]
-        return said
-
-    yield ask
-    stdin.close()
-    await process.wait()
+    async with driven("REELGATE_FAL_PYTHON", "fal-client", HERE / "fal_peer.py", sim.base_url, KEY) as ask:
+        yield ask
 
 
 async def test_sdk_life(sim: FalSimulator, sdk: Ask) -> None:
