@@ -8,7 +8,6 @@ made a video is told by `response_url` alone. The wire is that of fal-client 1.0
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -28,7 +27,6 @@ from proxy import (
     UnsupportedOperation,
     UpstreamError,
     UpstreamJob,
-    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
@@ -156,7 +154,7 @@ class Fal(Channel):
     async def _derive(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         name, fields = self._target(request)
         with self.upstream.unpaid():
-            film = await (self._film(source) if source else self._clip(request.video))
+            film = await (self.film_url(source) if source else self._clip(request.clip))
         return await self._submit(name, {**body(request, fields), fields.video or "video_url": film})
 
     def _target(self, request: VideoRequest) -> tuple[str, Fields]:
@@ -237,20 +235,10 @@ class Fal(Channel):
             # There is nothing left to stop.
             return
 
-    async def _film(self, source: UpstreamJob) -> str:
-        if source.url is None:
-            source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
-
-    async def _clip(self, clip: Clip | None) -> str:
+    async def _clip(self, clip: Clip) -> str:
         """An uploaded clip as fal takes it."""
-        if clip is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
         if (await asyncio.to_thread(clip.path.stat)).st_size <= LARGEST_INLINE:
-            data = await asyncio.to_thread(clip.path.read_bytes)
-            return f"data:{clip.media_type};base64,{(await asyncio.to_thread(base64.b64encode, data)).decode()}"
+            return await clip.data_uri()
         store = self.upstream.beside(self.options.upload_url)
         store.headers, store.refusal = self.headers, self.refusal
         place = await store.post(

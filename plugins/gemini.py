@@ -9,7 +9,6 @@ ACTIVE. The older shape answers the name of an operation, which ends with an add
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -23,7 +22,6 @@ from urllib.parse import quote
 from proxy import (
     ApiError,
     Channel,
-    Clip,
     JobError,
     Model,
     Options,
@@ -121,7 +119,7 @@ class Gemini(Channel):
             raise UnsupportedOperation("This channel changes no videos.")
         if source is not None and not is_operation(source):
             return await self._interact(request, previous=source.id)
-        part = {"uri": uri_of(source)} if source else {"data": await encoded(request.video)}
+        part = {"uri": uri_of(source)} if source else {"data": await request.clip.base64()}
         # Google's own word for QuickTime files.
         kind = request.video.media_type.replace("quicktime", "mov") if request.video else "video/mp4"
         return await self._interact(request, video={"type": "video", **part, "mime_type": kind})
@@ -129,7 +127,7 @@ class Gemini(Channel):
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         if self.options.shape == "interactions":
             return await self.edit(request, source)
-        clip = {"uri": uri_of(source)} if source else {"encodedVideo": await encoded(request.video)}
+        clip = {"uri": uri_of(source)} if source else {"encodedVideo": await request.clip.base64()}
         kind = {"encoding": request.video.media_type} if request.video else {}
         return await self._predict(request, {"prompt": request.prompt, "video": {**clip, **kind}})
 
@@ -250,13 +248,6 @@ def uri_of(source: UpstreamJob) -> str:
     if uri := address(source.facts.get("uri")):
         return uri
     raise UnsupportedOperation("This channel can go on only from videos whose file the upstream keeps.", param="video")
-
-
-async def encoded(clip: Clip | None) -> str:
-    """An uploaded clip as base64."""
-    if clip is None:
-        raise ValueError("an edit or extension has a source or an uploaded clip")
-    return base64.b64encode(await asyncio.to_thread(clip.path.read_bytes)).decode("ascii")
 
 
 @hookimpl

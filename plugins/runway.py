@@ -43,8 +43,6 @@ STATES: Final = {
 
 LINK_LIFE: Final = 24 * 3600
 """Seconds that the address of a result is good for at least."""
-HASTE: Final = 600
-"""Seconds that it must still be good for to be handed to Runway, whose task may wait before it looks there."""
 LARGEST_PICTURE: Final = 3_700_000
 """Bytes of a picture whose data URI is within 5 MB: base64 makes four of three."""
 LARGEST_UPLOAD: Final = 200_000_000
@@ -142,19 +140,13 @@ class Runway(Channel):
 
     async def _address(self, request: VideoRequest, source: UpstreamJob | None) -> str:
         """Where Runway finds the film that is edited or extended."""
+        if source is not None:
+            return await self.film_url(source)
         with self.upstream.unpaid():
-            if source is None:
-                return await self._uploaded(request.video)
-            if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
-                source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
+            return await self._uploaded(request.clip)
 
-    async def _uploaded(self, clip: Clip | None) -> str:
+    async def _uploaded(self, clip: Clip) -> str:
         """The runway:// address of a client's file, which Runway keeps for a day."""
-        if clip is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
         if (await asyncio.to_thread(clip.path.stat)).st_size > LARGEST_UPLOAD:
             raise InvalidRequest(f"The video has more than {LARGEST_UPLOAD} bytes.", param="video")
         # Not the client's own name for it: the ending is what Runway goes by, and the rest is no affair of others.

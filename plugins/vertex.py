@@ -153,10 +153,7 @@ class Vertex(Channel):
             film = {"gcsUri": source.facts["gcs"]}
         else:
             with self.upstream.unpaid():
-                clip = Source(path=request.video.path) if request.video else None
-                found = clip if source is None else await self.content(source, "video")
-            if found is None:
-                raise ValueError("an extension has a source or an uploaded clip")
+                found = await self.content(source, "video") if source else Source(path=request.clip.path)
             film = {"bytesBase64Encoded": await asyncio.to_thread(encoded, found)}
         return await self._submit(request, {"prompt": request.prompt, "video": {**film, "mimeType": "video/mp4"}})
 

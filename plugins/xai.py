@@ -7,8 +7,6 @@ video is done or has failed. The wire is that of @ai-sdk/xai 5.0.12.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import re
 import time
 from collections.abc import Mapping
@@ -27,7 +25,6 @@ from proxy import (
     Reply,
     UnsupportedOperation,
     UpstreamJob,
-    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
@@ -38,8 +35,6 @@ STATES: Final = {"pending": "queued", "done": "completed", "failed": "failed", "
 
 LINK_LIFE: Final = 24 * 3600
 """Seconds that the address of a result is good for, about."""
-HASTE: Final = 600
-"""Seconds that it must still be good for to be handed to xAI, whose request may wait before it looks there."""
 
 LOOKS: Final = 3
 """How often a request is found done without a film, and without a word of the moderation's, before that is believed."""
@@ -144,7 +139,7 @@ class Xai(Channel):
         self, route: str, request: VideoRequest, source: UpstreamJob | None, own: Mapping[str, Any]
     ) -> UpstreamJob:
         with self.upstream.unpaid():
-            url = await (self._clip(request.video) if source is None else self._address(source, *LENGTHS[route]))
+            url = await (self._clip(request.clip) if source is None else self._address(source, *LENGTHS[route]))
         model = self.options.edit_model or request.model
         body = {**request.metadata, **own, "model": model, "prompt": request.prompt, "video": {"url": url}}
         return taken(await self.upstream.post(f"/v1/videos/{route}", json=body))
@@ -155,18 +150,12 @@ class Xai(Channel):
         if isinstance(seconds, int | float) and not shortest <= seconds <= longest:
             bounds = f"{shortest} to {longest}" if shortest else f"at most {longest}"
             raise InvalidRequest(f"The video has {seconds} seconds; this takes one of {bounds} seconds.", param="video")
-        if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
-            source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
+        return await self.film_url(source)
 
-    async def _clip(self, clip: Clip | None) -> str:
+    async def _clip(self, clip: Clip) -> str:
         """An uploaded clip, in the way that the entry names."""
-        if clip is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
         if self.options.clips == "data_uri":
-            return await asyncio.to_thread(data_uri, clip)
+            return await clip.data_uri()
         if clip.url is None:
             raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
         return clip.url
@@ -182,10 +171,6 @@ class Xai(Channel):
         if status in (400, 422) and said:
             return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS.get(field))
         return None
-
-
-def data_uri(clip: Clip) -> str:
-    return f"data:{clip.media_type};base64,{base64.b64encode(clip.path.read_bytes()).decode('ascii')}"
 
 
 def taken(reply: Reply) -> UpstreamJob:

@@ -16,8 +16,9 @@ from proxy.engine.limits import Settled
 from proxy.engine.states import AT_UPSTREAM
 from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError, UpstreamTimeout
 from proxy.ids import created_at
+from proxy.inputs import Picture
 from proxy.media import forms, pictures
-from proxy.models import FrameOf, Model, Picture, UpstreamJob, VideoRequest
+from proxy.models import FrameOf, Model, UpstreamJob, VideoRequest
 from proxy.records import StoredInput, Video
 from proxy.upstream import submission
 

@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
-from proxy.models import Clip, Source
+from proxy.inputs import Clip
+from proxy.models import Source
 from proxy.reply import Reply
 from proxy.upstream.addresses import Base
 from proxy.upstream.answers import (

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 
 from proxy.errors import ApiError, Outcome, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from proxy.models import Clip
+from proxy.inputs import Clip
 from proxy.upstream import Upstream, submission
 from proxy.upstream.http import Http
 from tests.upstream.canary import Canary, canary
