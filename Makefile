@@ -9,7 +9,7 @@ PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
 SDK2 := .venv-openai2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format sdk-test node-test soak bench clean
+.PHONY: help run test lint format docs sdk-test node-test oracles soak bench clean
 
 help:
 	@echo "make run       install into .venv and serve the repository's channels.yaml on 127.0.0.1:8080"
@@ -17,6 +17,8 @@ help:
 	@echo "make lint      ruff, mypy --strict, import rules"
 	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
 	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
+	@echo "make oracles  the providers' simulators driven by the providers' own SDKs"
+	@echo "make docs     write docs/providers.md from the plugins"
 	@echo "make soak      300 kills under load and faults; ARGS='--seed N --kills K --workers 2'"
 	@echo "make bench     benchmarks/ beside their floors"
 	@echo "make clean     remove the environments"
@@ -46,6 +48,12 @@ node-test: $(VENV)/.test
 		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk tests/webhooks -k node $(ARGS); \
 	else echo "node-test: skipped, there is no Node here"; fi
 
+oracles: $(VENV)/.test
+	$(BIN) -m tests.oracles $(ARGS)
+
+docs: $(VENV)/.test
+	$(BIN) -m docs.providers
+
 soak: $(VENV)/.test
 	$(BIN) -m tests.soak --kills 300 $(ARGS)
 
@@ -54,7 +62,7 @@ bench: $(VENV)/.test
 	$(BIN) -m benchmarks.polling
 
 clean:
-	rm -rf $(VENV) $(SDK2) tests/sdk/node/node_modules
+	rm -rf $(VENV) $(SDK2) .venv-oracles tests/sdk/node/node_modules
 
 $(VENV)/.made:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \

@@ -6,12 +6,12 @@ https://ai.google.dev/gemini-api/docs/omni
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy import InvalidRequest, JobError, Reply, Spooled, UnsupportedOperation, VideoRequest
 
-from ._google import failure, reason
+from ._google import LAST_ALONE, LAST_OF_SEVERAL, failure, reason
 
 STATES: Final = {
     "queued": "queued",
@@ -41,10 +41,12 @@ def check(request: VideoRequest) -> None:
         raise UnsupportedOperation(
             "The sound cannot be switched off here; say in the prompt what it is.", param="audio"
         )
+    if request.seed is not None and not -(2**31) <= request.seed < 2**31:
+        raise InvalidRequest("Here 'seed' is a number from -2147483648 to 2147483647.", param="seed")
     if request.last_frame and not request.images:
-        raise InvalidRequest("A picture for the end needs one for the beginning.", param="last_frame")
+        raise InvalidRequest(LAST_ALONE, param="last_frame")
     if request.last_frame and len(request.images) > 1:
-        raise UnsupportedOperation("Several pictures cannot be combined with 'last_frame'.", param="last_frame")
+        raise UnsupportedOperation(LAST_OF_SEVERAL, param="last_frame")
 
 
 def order(
@@ -101,8 +103,8 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def film(reply: Reply) -> Spooled | str | None:
-    """The first video of the model: an address, its bytes in a file, or these as base64."""
-    for part in _outputs(reply):
+    """The last video of the model: an address, its bytes in a file, or these as base64."""
+    for part in reversed(_outputs(reply)):
         if part.get("type") == "video":
             if uri := address(part.get("uri")):
                 return uri
@@ -132,12 +134,15 @@ def why(reply: Reply) -> JobError | None:
     return reason(said_instead) if said_instead else None
 
 
-def _outputs(reply: Reply) -> Iterator[dict[str, Any]]:
-    for step in _steps(reply):
-        content = step.get("content") if step.get("type") == "model_output" else None
-        yield from (part for part in content if isinstance(part, dict)) if isinstance(content, list) else ()
+def _outputs(reply: Reply) -> list[dict[str, Any]]:
+    contents = (step.get("content") for step in _steps(reply) if step.get("type") == "model_output")
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def _steps(reply: Reply) -> list[dict[str, Any]]:
+    """The steps of the last turn. An edit may show those of the turns before it too, as Google's own SDK expects."""
     steps = reply.get("steps")
-    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    found = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    turns = [place for place, step in enumerate(found) if step.get("type") == "user_input"]
+    return found[turns[-1] :] if turns else found

@@ -36,6 +36,9 @@ STANDARD: Final[dict[str, Any]] = {"price": 0.40, "prices": {"4k": 0.60}}
 FAST: Final[dict[str, Any]] = {"price": 0.10, "prices": {"1080p": 0.12, "4k": 0.30}}
 LITE: Final[dict[str, Any]] = {"price": 0.05, "prices": {"1080p": 0.08}}
 
+LAST_ALONE: Final = "A picture for the end needs one for the beginning."
+LAST_OF_SEVERAL: Final = "Several pictures cannot be combined with 'last_frame'."
+
 PARAMS: Final = {
     "model": "model",
     "prompt": "prompt",
@@ -63,10 +66,22 @@ _MODERATION: Final = re.compile(
 _MODERATED: Final = re.compile(r"safety|policy|prohibited|moderat|blocked|recitation", re.IGNORECASE)
 # A key that is wrong is a bad argument to Google, and no 401.
 _WRONG_KEY: Final = re.compile(r"API[ _]key (?:not valid|not found|expired)|API_KEY_INVALID", re.IGNORECASE)
-# Projects, operations, interactions and files by their names.
-_RESOURCE: Final = re.compile(r"\b(?:projects|operations|interactions|files)/[^\s'\"`,;]+")
+# Projects, operations, interactions and files by their names, a project by its number, service accounts.
+_RESOURCE: Final = re.compile(
+    r"\b(?:projects|operations|interactions|files)/[^\s'\"`,;]+"
+    r"|\bproject(?:_number)?[ :]\d+"
+    r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+\.[\w.-]*\w"
+)
 _DELAY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s", re.ASCII)
 NO_REASON: Final = "The upstream gave no reason."
+
+NO_CLIENTS_AFFAIR: Final = frozenset(
+    """
+    candidate_count candidatecount gcs_output_directory gcs_uri gcsoutputdirectory gcsuri numberofvideos output_gcs_uri
+    outputgcsuri pubsub_topic pubsubtopic storage_uri storageuri webhook_config webhookconfig
+    """.split()  # noqa: SIM905 - as in Channel
+)
+"""Metadata, in lower case, that makes several videos, writes them with the operator's account, or notifies others."""
 
 
 def veo(sizes: tuple[str, ...], max_images: int, prices: dict[str, Any]) -> Model:
@@ -118,6 +133,12 @@ def picture(image: Picture) -> dict[str, str]:
 
 def check(request: VideoRequest, *, developer: bool = False) -> None:
     """Refuse what Veo cannot combine: `developer` on the Developer API, whose rules differ a little, else on Vertex."""
+    if request.seed is not None and not 0 <= request.seed < 2**32:
+        raise InvalidRequest("Here 'seed' is a number from 0 to 4294967295.", param="seed")
+    if request.last_frame and not request.images:
+        raise InvalidRequest(LAST_ALONE, param="last_frame")
+    if request.video and request.video.media_type != "video/mp4":
+        raise UnsupportedOperation("This channel extends MP4 files only.", param="video")
     if request.kind == "extend":
         if request.resolution != "720p":
             raise UnsupportedOperation("This channel extends videos of 720p only.", param="size")
@@ -125,7 +146,7 @@ def check(request: VideoRequest, *, developer: bool = False) -> None:
         raise InvalidRequest(f"In {request.resolution} the video has 8 seconds.", param="seconds")
     if len(request.images) > 1:
         if request.last_frame:
-            raise UnsupportedOperation("Several pictures cannot be combined with 'last_frame'.", param="last_frame")
+            raise UnsupportedOperation(LAST_OF_SEVERAL, param="last_frame")
         if request.seconds != 8:
             raise InvalidRequest("With several pictures the video has 8 seconds.", param="seconds")
         if request.ratio != "16:9" and not developer:
@@ -210,5 +231,5 @@ def _values(reply: Reply, name: str) -> list[Any]:
 
 
 def clean(text: str) -> str:
-    """`text` without the names of the operator's projects, of operations and of files."""
+    """`text` without the names of the operator's projects and accounts, of operations and of files."""
     return _RESOURCE.sub("[id]", text)

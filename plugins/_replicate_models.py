@@ -131,6 +131,25 @@ def target(model: str) -> tuple[str, dict[str, str]]:
     )
 
 
+def slip(model: str, names: Mapping[str, str | None]) -> str:
+    """What is wrong with what an operator calls the inputs of `model`; empty where nothing is."""
+    try:
+        target(model)
+    except UnsupportedOperation as error:
+        return error.message
+    if unknown := names.keys() - set(PARTS):
+        return f"{min(unknown)} is no part; there are {', '.join(PARTS)}"
+    if names.get("duration_form", "number") not in DURATIONS:
+        return f"duration_form must be one of {', '.join(DURATIONS)}"
+    if not names.get("prompt", "prompt"):
+        return "prompt is empty"
+    taken: dict[str, str] = {}
+    for part, name in {"prompt": "prompt", **names}.items():
+        if name and part != "duration_form" and (other := taken.setdefault(name, part)) != part:
+            return f"{part} and {other} have the same name, {name}"
+    return ""
+
+
 def of_schema(schemas: Any) -> Fields | None:
     """The names in the `components.schemas` of a model, or None where nobody can tell."""
     inputs = _table(_table(_table(schemas).get("Input")).get("properties"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy import AccountRefused, Reply, UpstreamRefused
+
+log = logging.getLogger("reelgate.vertex")
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
@@ -105,11 +108,12 @@ def _segment(data: bytes) -> str:
 
 
 class Tokens:
-    """The access token of one account. `load` gives the account (it may read the file anew, and blocks); `exchange`
-    posts an assertion to the token endpoint. Callers that come while a token is fetched share it."""
+    """The access token of the account of the channel `name`. `load` gives the account (it may read the file anew, and
+    blocks); `exchange` posts an assertion to the token endpoint. Who comes while a token is fetched shares it."""
 
     def __init__(
         self,
+        name: str,
         load: Callable[[], Account],
         exchange: Callable[[str], Awaitable[Reply]],
         *,
@@ -117,6 +121,7 @@ class Tokens:
     ) -> None:
         self.current = ""
         """The token that was fetched last; empty before the first, and after it was refused."""
+        self._name = name
         self._load = load
         self._exchange = exchange
         self._clock = clock
@@ -150,7 +155,8 @@ class Tokens:
     async def _fetch(self) -> str:
         try:
             signed = await asyncio.to_thread(lambda: assertion(self._load(), time.time()))
-        except ValueError:
+        except ValueError as error:
+            log.error("channel %s: %s", self._name, error)
             raise AccountRefused(
                 "The credentials of this channel cannot be used. Only the operator can change that."
             ) from None

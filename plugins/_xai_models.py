@@ -36,7 +36,7 @@ def model(sizes: tuple[str, ...], price: float, prices: Mapping[str, float], *, 
 
 FIRST: Final = model(SIZES, 0.05, {"720p": 0.07}, last_frame=False)
 SECOND: Final = model(SIZES + SIZES_1080, 0.08, {"720p": 0.14, "1080p": 0.25})
-LITE: Final = model(SIZES + SIZES_1080, 0.02, {"720p": 0.03, "1080p": 0.14})
+LITE: Final = model(SIZES + SIZES_1080, 0.02, {"720p": 0.03, "1080p": 0.14}, last_frame=False)
 
 MODELS: Final = {
     "grok-imagine-video": FIRST,

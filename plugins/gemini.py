@@ -9,7 +9,6 @@ ACTIVE. The older shape answers the name of an operation, which ends with an add
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -23,7 +22,6 @@ from urllib.parse import quote
 from proxy import (
     ApiError,
     Channel,
-    Clip,
     JobError,
     Model,
     Options,
@@ -43,8 +41,8 @@ from proxy import (
 from ._gemini_models import OMNI, VEO
 from ._gemini_steps import STATES, address, film, order, why
 from ._gemini_steps import check as check_omni
+from ._google import NO_CLIENTS_AFFAIR, failure, filtered, instance, parameters, refusal
 from ._google import check as check_veo
-from ._google import failure, filtered, instance, parameters, refusal
 
 GOOGLE: Final = "https://generativelanguage.googleapis.com"
 FILE: Final = re.compile(r"https?://[^?#]*/v1beta/(files/[A-Za-z0-9_-]+)(?::download)?(?:\?.*)?")
@@ -52,7 +50,7 @@ FILE_STATES: Final = {"PROCESSING": "in_progress", "ACTIVE": "completed", "FAILE
 FILE_LIFE: Final = 2 * 86_400
 """Seconds that a file is kept."""
 # What Google says of a file that is gone, with a 403.
-_NO_FILE: Final = re.compile(r"permission to access the file .*may not exist", re.IGNORECASE)
+_NO_FILE: Final = re.compile(r"permission to access the file .{0,200}may not exist", re.IGNORECASE)
 NOTHING: Final = "The upstream says that the video is done, but gives neither a video nor a reason."
 
 
@@ -76,12 +74,11 @@ class Gemini(Channel):
     default_model = Model(default_seconds=8, default_size="1280x720", max_images=3, last_frame=True)
     poll_every = 10.0
     picture_form = PictureForm(media_types=("image/png", "image/jpeg"))
-    # What an account's other interactions hold, where results go and who is told is no client's affair.
-    priced_metadata = Channel.priced_metadata | frozenset(
+    # What an account's other interactions hold is no client's affair either.
+    priced_metadata = (Channel.priced_metadata | NO_CLIENTS_AFFAIR).union(
         """
-        agent agent_config background cached_content continuation_token delivery environment gcs_uri labels
-        max_output_tokens previous_interaction_id pubsubtopic response_modalities storageuri store stream task
-        thinking_level tool_choice tools webhook_config webhookconfig
+        agent agent_config background cached_content continuation_token delivery environment labels max_output_tokens
+        previous_interaction_id response_modalities store stream task thinking_level tool_choice tools
         """.split()  # noqa: SIM905 - as in Channel
     )
 
@@ -122,14 +119,15 @@ class Gemini(Channel):
             raise UnsupportedOperation("This channel changes no videos.")
         if source is not None and not is_operation(source):
             return await self._interact(request, previous=source.id)
-        part = {"uri": uri_of(source)} if source else {"data": await encoded(request.video)}
-        kind = request.video.media_type if request.video else "video/mp4"
+        part = {"uri": uri_of(source)} if source else {"data": await request.clip.base64()}
+        # Google's own word for QuickTime files.
+        kind = request.video.media_type.replace("quicktime", "mov") if request.video else "video/mp4"
         return await self._interact(request, video={"type": "video", **part, "mime_type": kind})
 
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         if self.options.shape == "interactions":
             return await self.edit(request, source)
-        clip = {"uri": uri_of(source)} if source else {"encodedVideo": await encoded(request.video)}
+        clip = {"uri": uri_of(source)} if source else {"encodedVideo": await request.clip.base64()}
         kind = {"encoding": request.video.media_type} if request.video else {}
         return await self._predict(request, {"prompt": request.prompt, "video": {**clip, **kind}})
 
@@ -145,7 +143,8 @@ class Gemini(Channel):
             settings["generateAudio"] = request.audio
         path = f"/v1beta/models/{quote(request.model, safe='')}:predictLongRunning"
         reply = await self.upstream.post(path, json={"instances": [instance], "parameters": settings})
-        return UpstreamJob(id=reply.need("name"))
+        # A gateway may call its operations as it likes.
+        return UpstreamJob(id=reply.need("name"), facts={"shape": "predict"})
 
     # -- polls ---------------------------------------------------------------------------------------------------------
 
@@ -200,7 +199,7 @@ class Gemini(Channel):
             raise UnsupportedOperation(f"The channel of this video has no {variant}.", param="variant")
         if uri := address(job.facts.get("uri")):
             # What Google says of itself, a gateway serves under its own address.
-            path = uri.removeprefix(GOOGLE)
+            path = uri.removeprefix(f"{GOOGLE}/")
             return Source(url=uri if path == uri else self.upstream.url(path), headers=self.headers())
         found = film(await self.upstream.get(path_of(job), spool=True))
         if isinstance(found, Spooled):
@@ -226,8 +225,8 @@ class Gemini(Channel):
 
 
 def is_operation(job: UpstreamJob) -> bool:
-    """Whether the job was made by `predictLongRunning`: an interaction's id is one word."""
-    return "operations/" in job.id
+    """Whether the job was made by `predictLongRunning`, also where no more than its id is known."""
+    return job.facts.get("shape") == "predict" or "operations/" in job.id
 
 
 def path_of(job: UpstreamJob) -> str:
@@ -249,13 +248,6 @@ def uri_of(source: UpstreamJob) -> str:
     if uri := address(source.facts.get("uri")):
         return uri
     raise UnsupportedOperation("This channel can go on only from videos whose file the upstream keeps.", param="video")
-
-
-async def encoded(clip: Clip | None) -> str:
-    """An uploaded clip as base64."""
-    if clip is None:
-        raise ValueError("an edit or extension has a source or an uploaded clip")
-    return base64.b64encode(await asyncio.to_thread(clip.path.read_bytes)).decode("ascii")
 
 
 @hookimpl

@@ -133,9 +133,7 @@ class OpenAI(Channel):
     ) -> UpstreamJob:
         if source is not None:
             return taken(await self.upstream.post(path, json={**body, "video": {"id": source.id}}))
-        if request.video is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
-        return taken(await self.upstream.post(path, form={**body, "video": request.video}))
+        return taken(await self.upstream.post(path, form={**body, "video": request.clip}))
 
     async def character(self, name: str, video: Clip) -> str:
         reply = await self.upstream.post("/v1/videos/characters", form={"name": name, "video": video})

@@ -14,8 +14,9 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from proxy import (
@@ -29,6 +30,7 @@ from proxy import (
     Picture,
     Reply,
     Throttled,
+    UnsupportedOperation,
     UpstreamError,
     UpstreamJob,
     UpstreamRefused,
@@ -36,7 +38,18 @@ from proxy import (
     hookimpl,
 )
 
-from ._replicate_models import DURATIONS, NAMED, PARTS, TABLE, Fields, arguments, fit, of_schema, param_of, target
+from ._replicate_models import (
+    NAMED,
+    TABLE,
+    WORDS,
+    Fields,
+    arguments,
+    fit,
+    of_schema,
+    param_of,
+    slip,
+    target,
+)
 
 STATES: Final = {
     "starting": "queued",
@@ -61,7 +74,7 @@ LARGEST_INLINE: Final = 256_000
 PATIENCE: Final = 10.0
 """Seconds that the schema of a model may take."""
 FRESH: Final = 3600.0
-"""Seconds that a schema is taken as it was read; a failure counts for a minute."""
+"""Seconds that a schema is taken as it was read; after a failure it is asked for again in a minute."""
 
 
 class ReplicateOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,12 +96,15 @@ class ReplicateOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields
         if self.cancel_after and not re.fullmatch(r"[1-9]\d{0,5}[smh]", self.cancel_after, re.ASCII):
             raise ValueError("cancel_after must look like 90s or 5m")
         for model, names in self.fields.items():
-            if unknown := names.keys() - set(PARTS):
-                raise ValueError(f"fields of {model}: {min(unknown)} is no part; there are {', '.join(PARTS)}")
-            if names.get("duration_form", "number") not in DURATIONS:
-                raise ValueError(f"fields of {model}: duration_form must be one of {', '.join(DURATIONS)}")
-            if not names.get("prompt", "prompt"):
-                raise ValueError(f"fields of {model}: prompt is empty")
+            if wrong := slip(model, names):
+                raise ValueError(f"fields of {model}: {wrong}")
+
+    def names(self, model: str) -> Fields | None:
+        """The names of a model's inputs; None where its schema has to be read for them."""
+        if model not in TABLE and self.read_schema and NAMED.fullmatch(model):
+            return None
+        usual = TABLE[model][1] if model in TABLE else Fields()
+        return usual.changed(self.fields.get(model, {}))
 
 
 class Replicate(Channel):
@@ -99,12 +115,31 @@ class Replicate(Channel):
     models: ClassVar = {name: model for name, (model, _) in TABLE.items()}
     default_model = Model(last_frame=True)
     # Many community models bill the time that a machine takes.
-    priced_metadata = Channel.priced_metadata | frozenset(
-        ("webhook", "webhook_events_filter", "stream", "version", "video_length", "num_inference_steps", "steps")
+    priced_metadata = Channel.priced_metadata.union(
+        ("webhook", "webhook_events_filter", "stream", "version", "video_length", "num_inference_steps", "steps"),
+        *(WORDS[part] for part in ("duration", "aspect_ratio", "resolution", "audio")),
     )
 
     async def start(self) -> None:
         self._schemas: dict[str, tuple[float, Fields | None]] = {}
+
+    @classmethod
+    def limits(cls, options: Options, name: str) -> Model | None:
+        try:
+            target(name)
+        except UnsupportedOperation:
+            return None
+        known = cls.models.get(name, cls.default_model)
+        fields = cast("ReplicateOptions", options).names(name)
+        if fields is None:
+            return known
+        several = None if known.max_images == 1 else known.max_images
+        return replace(
+            known,
+            image=bool(fields.image or fields.images),
+            max_images=several if fields.images else 1,
+            last_frame=bool(fields.last_frame),
+        )
 
     def check(self, request: VideoRequest) -> None:
         target(request.model)
@@ -152,19 +187,19 @@ class Replicate(Channel):
     # -- what a model calls its inputs ---------------------------------------------------------------------------------
 
     def _named(self, model: str) -> Fields | None:
-        """The names of a model's inputs; None where its schema has to be read for them."""
-        names = self.options.fields.get(model, {})
-        if model in TABLE:
-            return TABLE[model][1].changed(names)
-        if not self.options.read_schema or not NAMED.fullmatch(model):
-            return Fields().changed(names)
+        """The names of a model's inputs; None where its schema has to be read, or read again, for them."""
+        if (said := self.options.names(model)) is not None:
+            return said
         until, found = self._schemas.get(model, (0.0, None))
-        return (found or Fields()).changed(names) if time.monotonic() < until else None
+        if time.monotonic() >= until:
+            return None
+        return (found or Fields()).changed(self.options.fields.get(model, {}))
 
     async def _read(self, model: str) -> Fields:
-        """The names that the schema of a model gives. Without one, a prediction is still worth a try."""
+        """The names that the schema of a model gives, or gave. Without one, a prediction is still worth a try."""
         name, _, version = model.partition(":")
         found = None
+        _, earlier = self._schemas.get(model, (0.0, None))
         try:
             async with asyncio.timeout(PATIENCE):
                 reply = await self.upstream.get(f"/v1/models/{name}")
@@ -172,7 +207,10 @@ class Replicate(Channel):
                 found = of_schema(reply.get("latest_version.openapi_schema.components.schemas"))
         except (ApiError, TimeoutError):
             pass
-        self._schemas[model] = (time.monotonic() + (FRESH if found else 60.0), found)
+        wait = FRESH if found else 60.0
+        # The usual names would be wrong for a model that has others, and Replicate takes inputs that nobody knows.
+        found = found or earlier
+        self._schemas[model] = (time.monotonic() + wait, found)
         return (found or Fields()).changed(self.options.fields.get(model, {}))
 
     async def _place(self, picture: Picture) -> str:
@@ -200,11 +238,12 @@ def film(reply: Reply) -> str:
 
 def vanishes(reply: Reply, job: UpstreamJob) -> float:
     """When the result will be gone: an hour after the end, or after the first look where that is not told."""
+    latest = job.expires_at or time.time() + KEPT
     try:
         ended = datetime.fromisoformat(reply.get("completed_at"))
-        return (ended if ended.tzinfo else ended.replace(tzinfo=UTC)).timestamp() + KEPT
+        return min((ended if ended.tzinfo else ended.replace(tzinfo=UTC)).timestamp() + KEPT, latest)
     except (TypeError, ValueError, OverflowError):
-        return job.expires_at or time.time() + KEPT
+        return latest
 
 
 def failure(reply: Reply) -> JobError:

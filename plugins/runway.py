@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -42,8 +43,6 @@ STATES: Final = {
 
 LINK_LIFE: Final = 24 * 3600
 """Seconds that the address of a result is good for at least."""
-HASTE: Final = 600
-"""Seconds that it must still be good for to be handed to Runway, whose task may wait before it looks there."""
 LARGEST_PICTURE: Final = 3_700_000
 """Bytes of a picture whose data URI is within 5 MB: base64 makes four of three."""
 LARGEST_UPLOAD: Final = 200_000_000
@@ -99,12 +98,12 @@ class Runway(Channel):
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
         body = {**shape(request), "duration": request.seconds}
-        if request.image and request.last_frame:
-            ends = {"first": request.image, "last": request.last_frame}
-            body["promptImage"] = [{"uri": end.data_uri, "position": place} for place, end in ends.items()]
-        elif request.image:
-            body["promptImage"] = request.image.data_uri
-        return await self._order("image_to_video" if request.image else "text_to_video", request, body)
+        # Without a position some models take a picture for a mere reference.
+        ends = {"first": request.image, "last": request.last_frame}
+        frames = [{"uri": end.data_uri, "position": place} for place, end in ends.items() if end]
+        if frames:
+            body["promptImage"] = frames
+        return await self._order("image_to_video" if frames else "text_to_video", request, body)
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         reply = await self.upstream.get(task_path(job))
@@ -141,21 +140,17 @@ class Runway(Channel):
 
     async def _address(self, request: VideoRequest, source: UpstreamJob | None) -> str:
         """Where Runway finds the film that is edited or extended."""
+        if source is not None:
+            return await self.film_url(source)
         with self.upstream.unpaid():
-            if source is None:
-                return await self._uploaded(request.video)
-            if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
-                source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
+            return await self._uploaded(request.clip)
 
-    async def _uploaded(self, clip: Clip | None) -> str:
+    async def _uploaded(self, clip: Clip) -> str:
         """The runway:// address of a client's file, which Runway keeps for a day."""
-        if clip is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
         if (await asyncio.to_thread(clip.path.stat)).st_size > LARGEST_UPLOAD:
             raise InvalidRequest(f"The video has more than {LARGEST_UPLOAD} bytes.", param="video")
+        # Not the client's own name for it: the ending is what Runway goes by, and the rest is no affair of others.
+        clip = replace(clip, filename=f"video{clip.path.suffix}")
         body = {"filename": clip.filename, "type": "ephemeral"}
         place = await self.upstream.post("/v1/uploads", json=body, paid=False)
         fields, address = place.need("fields"), str(place.need("runwayUri"))
@@ -177,6 +172,10 @@ class Runway(Channel):
         said, why, field = (reply.get(path) for path in ("error", "issues[0].message", "issues[0].path[0]"))
         if isinstance(said, str) and "enough credits" in said:
             return AccountRefused("The upstream account has no credits left. Only the operator can change that.")
+        if isinstance(said, str) and "X-Runway-Version" in said:
+            return AccountRefused(
+                "The upstream does not take this server's version. Only the operator can change that."
+            )
         if isinstance(said, str) and isinstance(why, str):
             param = PARAMS.get(field) if isinstance(field, str) else None
             return InvalidRequest(f"The upstream refused the request: {said}: {why}", param=param)

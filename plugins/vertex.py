@@ -21,6 +21,7 @@ from proxy import (
     AccountRefused,
     ApiError,
     Channel,
+    JobError,
     Model,
     Options,
     PictureForm,
@@ -40,6 +41,7 @@ from ._google import (
     FAST,
     LITE,
     MOST_REFERENCES,
+    NO_CLIENTS_AFFAIR,
     SIZES,
     SIZES_4K,
     STANDARD,
@@ -102,10 +104,7 @@ class Vertex(Channel):
     default_model = Model(default_seconds=8, default_size="1280x720", max_images=MOST_REFERENCES, last_frame=True)
     poll_every = 10.0
     picture_form = PictureForm(media_types=("image/png", "image/jpeg"))
-    # Where the project's account writes and whom it notifies is no client's affair.
-    priced_metadata = Channel.priced_metadata | frozenset(
-        ("storageuri", "storage_uri", "gcsoutputdirectory", "pubsubtopic", "pubsub_topic", "webhookconfig")
-    )
+    priced_metadata = Channel.priced_metadata | NO_CLIENTS_AFFAIR
 
     @classmethod
     def address(cls, options: Options) -> str:
@@ -125,13 +124,16 @@ class Vertex(Channel):
         if not self.project:
             raise PluginError(f"channel {self.name}", "the credentials name no project; set project in the entry")
         self.upstream.redactor.add(found.private_key, found.key_id)
+        bucket = GCS.fullmatch(f"{self.options.storage}/")
+        names = "|".join(re.escape(name) for name in (self.project, bucket and bucket[1]) if name)
+        self.names = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
         endpoint.refusal = token_refusal
 
         async def exchange(signed: str) -> Reply:
             grant = {"grant_type": GRANT, "assertion": signed}
             return await endpoint.post(found.token_uri, fields=grant, paid=False)
 
-        self.tokens = Tokens(self._account, exchange)
+        self.tokens = Tokens(self.name, self._account, exchange)
 
     async def close(self) -> None:
         if hasattr(self, "tokens"):
@@ -150,10 +152,8 @@ class Vertex(Channel):
         if source is not None and source.facts.get("gcs"):
             film = {"gcsUri": source.facts["gcs"]}
         else:
-            clip = Source(path=request.video.path) if request.video else None
-            found = clip if source is None else await self.content(source, "video")
-            if found is None:
-                raise ValueError("an extension has a source or an uploaded clip")
+            with self.upstream.unpaid():
+                found = await self.content(source, "video") if source else Source(path=request.clip.path)
             film = {"bytesBase64Encoded": await asyncio.to_thread(encoded, found)}
         return await self._submit(request, {"prompt": request.prompt, "video": {**film, "mimeType": "video/mp4"}})
 
@@ -180,7 +180,9 @@ class Vertex(Channel):
         error = failure(reply.get("error")) or filtered(reply.get("response"))
         if error is None:
             raise UpstreamError("The upstream says that the video is done, but gives neither a video nor a reason.")
-        return UpstreamJob(id=job.id, status="failed", error=error)
+        return UpstreamJob(
+            id=job.id, status="failed", error=JobError(error.code, self.names.sub("[id]", error.message))
+        )
 
     async def content(self, job: UpstreamJob, variant: Variant) -> Source:
         if variant != "video":
@@ -224,7 +226,10 @@ class Vertex(Channel):
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         if status == 401:
             return TokenRefused("The upstream does not accept this server's access token.")
-        return refusal(status, reply)
+        error = refusal(status, reply)
+        if error is not None:
+            error.message = self.names.sub("[id]", error.message)
+        return error
 
     def _account(self) -> Account:
         return account(self.options.credentials)

@@ -7,8 +7,6 @@ video is done or has failed. The wire is that of @ai-sdk/xai 5.0.12.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import re
 import time
 from collections.abc import Mapping
@@ -27,7 +25,6 @@ from proxy import (
     Reply,
     UnsupportedOperation,
     UpstreamJob,
-    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
@@ -38,14 +35,11 @@ STATES: Final = {"pending": "queued", "done": "completed", "failed": "failed", "
 
 LINK_LIFE: Final = 24 * 3600
 """Seconds that the address of a result is good for, about."""
-HASTE: Final = 600
-"""Seconds that it must still be good for to be handed to xAI, whose request may wait before it looks there."""
 
 LOOKS: Final = 3
 """How often a request is found done without a film, and without a word of the moderation's, before that is believed."""
-LONGEST_EDITED: Final = 8.7
-SHORTEST_EXTENDED: Final = 2
-LONGEST_EXTENDED: Final = 30
+LENGTHS: Final = {"edits": (0, 8.7), "extensions": (2, 30)}
+"""Seconds that a source has at least and at most, by the route."""
 
 PARAMS: Final = {
     "prompt": "prompt",
@@ -64,7 +58,8 @@ MODERATION: Final = re.compile(
     r"moderat|safety|(?:usage|content|community) (?:guideline|polic)|acceptable use", re.IGNORECASE
 )
 BAD_KEY: Final = re.compile(r"(?:incorrect|invalid) api key", re.IGNORECASE)
-NO_CREDIT: Final = re.compile(r"\bcredits?\b|spending limit|billing", re.IGNORECASE)
+# A 429 that only asks for patience may point to the pages about billing too.
+NO_CREDIT: Final = re.compile(r"\bcredits?\b|spending limit", re.IGNORECASE)
 
 
 class XaiOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,9 +79,10 @@ class Xai(Channel):
     base_url = "https://api.x.ai"
     models = MODELS
     default_model = OTHER
-    # Inputs are billed too, and where the operator's account keeps results is no client's affair.
-    priced_metadata = Channel.priced_metadata | frozenset(
-        ("image", "last_frame", "keyframes", "reference_images", "reference_audios", "video", "storage_options")
+    # Inputs are billed too. Where a result goes is no client's affair: what is put elsewhere looks like none here.
+    priced_metadata = Channel.priced_metadata.union(
+        ("image", "last_frame", "keyframes", "reference_images", "reference_audios", "video"),
+        ("storage_options", "output"),
     )
 
     def check(self, request: VideoRequest) -> None:
@@ -113,7 +109,7 @@ class Xai(Channel):
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         reply = await self.upstream.get(f"/v1/videos/{quote(job.id, safe='')}")
-        if reply.status == 202 and reply.data is None and not reply.text:
+        if reply.status == 202 and reply.data is None and not reply.text.strip():
             return UpstreamJob(id=job.id)
         # A film without a word about the state is there all the same.
         film = reply.get("status") is None and reply.get("video.url")
@@ -134,23 +130,16 @@ class Xai(Channel):
 
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         # Length and shape are those of the source.
-        return await self._derive("edits", request, source, {}, 0, LONGEST_EDITED)
+        return await self._derive("edits", request, source, {})
 
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
-        longer = {"duration": request.seconds}
-        return await self._derive("extensions", request, source, longer, SHORTEST_EXTENDED, LONGEST_EXTENDED)
+        return await self._derive("extensions", request, source, {"duration": request.seconds})
 
     async def _derive(
-        self,
-        route: str,
-        request: VideoRequest,
-        source: UpstreamJob | None,
-        own: Mapping[str, Any],
-        shortest: float,
-        longest: float,
+        self, route: str, request: VideoRequest, source: UpstreamJob | None, own: Mapping[str, Any]
     ) -> UpstreamJob:
         with self.upstream.unpaid():
-            url = await (self._clip(request.video) if source is None else self._address(source, shortest, longest))
+            url = await (self._clip(request.clip) if source is None else self._address(source, *LENGTHS[route]))
         model = self.options.edit_model or request.model
         body = {**request.metadata, **own, "model": model, "prompt": request.prompt, "video": {"url": url}}
         return taken(await self.upstream.post(f"/v1/videos/{route}", json=body))
@@ -161,18 +150,12 @@ class Xai(Channel):
         if isinstance(seconds, int | float) and not shortest <= seconds <= longest:
             bounds = f"{shortest} to {longest}" if shortest else f"at most {longest}"
             raise InvalidRequest(f"The video has {seconds} seconds; this takes one of {bounds} seconds.", param="video")
-        if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
-            source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
+        return await self.film_url(source)
 
-    async def _clip(self, clip: Clip | None) -> str:
+    async def _clip(self, clip: Clip) -> str:
         """An uploaded clip, in the way that the entry names."""
-        if clip is None:
-            raise ValueError("an edit or extension has a source or an uploaded clip")
         if self.options.clips == "data_uri":
-            return await asyncio.to_thread(data_uri, clip)
+            return await clip.data_uri()
         if clip.url is None:
             raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
         return clip.url
@@ -190,21 +173,18 @@ class Xai(Channel):
         return None
 
 
-def data_uri(clip: Clip) -> str:
-    return f"data:{clip.media_type};base64,{base64.b64encode(clip.path.read_bytes()).decode('ascii')}"
-
-
 def taken(reply: Reply) -> UpstreamJob:
     return UpstreamJob(id=reply.need("request_id"))
 
 
 def finished(reply: Reply, job: UpstreamJob) -> UpstreamJob:
     """A request that is done: with a film, or without one because the moderation took it."""
-    url, seconds = reply.get("video.url"), reply.get("video.duration")
-    respected = reply.get("video.respect_moderation")
-    if respected is not False and not url and (looks := int(job.facts.get("looks", 0)) + 1) < LOOKS:
+    # The latter where `storage_options` are allowed.
+    url = reply.get("video.url") or reply.get("video.file_output.public_url")
+    respected, seconds = reply.get("video.respect_moderation"), reply.get("video.duration")
+    if not url and respected is not False and (looks := job.facts.get("looks", 0) + 1) < LOOKS:
         return UpstreamJob(id=job.id, status="in_progress", facts={"looks": looks})
-    if respected is False or not url:
+    if not url or respected is False:
         error = JobError("upstream_failed", "The upstream says that the video is done, but gave none.")
         if respected is not True:
             error = JobError("moderation_blocked", "The upstream's moderation held the video back.")
@@ -225,16 +205,16 @@ def failure(reply: Reply) -> JobError:
     if reply.get("status") == "expired":
         return JobError("expired", "The upstream let the request expire.")
     said, code, _ = words(reply)
-    return JobError("moderation_blocked" if MODERATION.search(f"{said} {code}") else "upstream_failed", said)
+    reason = said or (code and f"The upstream says {code}.")
+    return JobError("moderation_blocked" if MODERATION.search(f"{said} {code}") else "upstream_failed", reason)
 
 
 def words(reply: Reply) -> tuple[str, str, str]:
     """Sentence, code and field of the three shapes of an error: an object, a text beside a code, and a text alone."""
-    error, code = reply.get("error"), reply.get("code")
-    said = error.get("message") if isinstance(error, dict) else error
-    code = error.get("code") if isinstance(error, dict) else code
-    field = reply.get("error.param")
-    return tuple(word if isinstance(word, str) else "" for word in (said, code, field))  # type: ignore[return-value]
+    error = reply.get("error")
+    places = ("error.message", "error.code", "error.param") if isinstance(error, dict) else ("error", "code", "param")
+    said, code, field = (word if isinstance(word := reply.get(place), str) else "" for place in places)
+    return said, code, field
 
 
 @hookimpl

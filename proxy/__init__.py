@@ -21,21 +21,10 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.hookspecs import hookimpl
-from proxy.models import (
-    ABSENT,
-    Absent,
-    Clip,
-    JobError,
-    Model,
-    Picture,
-    PictureForm,
-    Source,
-    Spooled,
-    UpstreamJob,
-    Variant,
-    VideoRequest,
-)
+from proxy.inputs import Clip, Picture, PictureForm
+from proxy.models import ABSENT, Absent, JobError, Model, Source, UpstreamJob, Variant, VideoRequest
 from proxy.reply import Reply
+from proxy.spooled import Spooled
 
 __all__ = [
     "ABSENT",

@@ -7,6 +7,8 @@ class serves many channels: each entry of `channels.yaml` with its type becomes 
 from __future__ import annotations
 
 import builtins
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from proxy.errors import ApiError, UnsupportedOperation
-from proxy.models import Absent, Clip, Model, PictureForm, Source, UpstreamJob, Variant, VideoRequest
+from proxy.errors import ApiError, UnsupportedOperation, UpstreamRefused
+from proxy.inputs import Clip, PictureForm
+from proxy.models import Absent, Model, Source, UpstreamJob, Variant, VideoRequest
 from proxy.reply import Reply
 from proxy.upstream import Upstream
 
@@ -141,6 +144,17 @@ class Channel(ABC):
         Answers the job; `ABSENT` where it is proved that there is none; None where it cannot be told.
         """
         return None
+
+    async def film_url(self, source: UpstreamJob, *, good_for: float = 600.0) -> str:
+        """Where the film of `source` is, for an upstream that shall fetch it: asked for anew where the address is known
+        to end within `good_for` seconds, as an order may wait before it is looked there. For what starts from it, so
+        that nothing has been ordered where it raises."""
+        with self.upstream.unpaid():
+            if source.url is None or (source.url_expires_at or math.inf) < time.time() + good_for:
+                source = await self.fetch(source)
+            if source.url is None:
+                raise UpstreamRefused("The upstream has no result of the source any more.")
+        return source.url
 
     # -- how to talk to it ---------------------------------------------------------------------------------------------
 

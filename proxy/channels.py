@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,11 +97,29 @@ def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = ())
     wanted = {entry.type for entry in draft.config.channels}
     registry = loader.survey([*folders, *map(Path, draft.config.server.plugins)], wanted)
     plans, further = examine(draft.config, registry)
-    mistakes = [str(mistake) for mistake in sorted({*draft.mistakes, *further})]
+    mistakes = [str(mistake) for mistake in sorted({*draft.mistakes, *further, *_missing_files(draft.config, plans)})]
     # An entry of a broken type has the plugin's fault in its own line already.
     told = {entry.type for entry in draft.config.channels if entry.type not in registry.channels}
     mistakes += list({str(error): None for word, error in registry.refused.items() if word not in told})
     return Survey(draft.config, plans, mistakes, registry.warnings)
+
+
+def _missing_files(config: Config, plans: Iterable[Plan]) -> list[Mistake]:
+    """The files that options name and that cannot be read: the start would tell of the first one only."""
+    conversion = Conversion()
+    for one in plans:
+        for key in sorted(one.options.paths & set(one.options.__struct_fields__)):
+            path = getattr(one.options, key)
+            if _is_path(path) and not (os.path.isfile(path) and os.access(path, os.R_OK)):
+                text = f"names {path}, which is no file that can be read"
+                conversion.wrong(_line(one.entry, key), _path(one.entry, key), text)
+    names = {one.entry.index: one.entry.name for one in plans}
+    return configuration.mistakes(config.file, conversion.problems, names)
+
+
+def _is_path(value: object) -> bool:
+    """Whether an option in `paths` names a file, and is not the file's own JSON."""
+    return isinstance(value, str) and value != "" and not value.lstrip().startswith("{")
 
 
 def _plan(entry: ChannelConfig, registry: Registry, folder: Path, conversion: Conversion) -> Plan | None:
@@ -113,16 +132,25 @@ def _plan(entry: ChannelConfig, registry: Registry, folder: Path, conversion: Co
         if not _is_installed(name):
             text = f"the plugin {entry.type} needs the module {name}, which is not installed: {cure}"
             conversion.wrong(_line(entry, "type"), _path(entry, "type"), text)
-    options = _options(entry, plugin.cls, folder, conversion)
+    try:
+        options = _options(entry, plugin.cls, folder, conversion)
+        offers = {} if options is BAD else _offers(entry, plugin.cls, options, conversion)
+    except Exception as error:
+        # An operator's slip may be more than the plugin's author thought of.
+        text = f"makes its plugin fail: {loader.cause(error, Path(plugin.file))}"
+        conversion.wrong(entry.line, f"channels[{entry.index}]", text)
+        return None
     if not entry.models and not plugin.cls.models and "models" not in entry.lines:
         text = f"is missing; the plugin {entry.type} has no models of its own, so say which models this channel serves"
         conversion.wrong(entry.line, _path(entry, "models"), text)
     if entry.remix == "native" and not plugin.cls.can("remix"):
         text = f"the plugin {entry.type} has no remix of its own; write auto, reimagine or off"
         conversion.wrong(_line(entry, "remix"), _path(entry, "remix"), text)
+    elif entry.remix == "native" and offers and not any(_natively(offer.limits, "remix") for offer in offers.values()):
+        text = "is native, but no model of this entry has a remix of its own; write auto, reimagine or off"
+        conversion.wrong(_line(entry, "remix"), _path(entry, "remix"), text)
     if options is BAD or len(conversion.problems) > known:
         return None
-    offers = _offers(entry, plugin.cls, options, conversion)
     return Plan(entry, plugin.cls, options, offers, plugin.file, plugin.digest)
 
 
@@ -170,7 +198,7 @@ def _options(entry: ChannelConfig, cls: type[Channel], folder: Path, conversion:
     if values is BAD or len(conversion.problems) > known:
         return BAD
     for key in cls.options_class.paths & values.keys():
-        if isinstance(values[key], str) and values[key] and not values[key].lstrip().startswith("{"):
+        if _is_path(values[key]):
             values[key] = str(folder / values[key])
     options: Options = msgspec.convert(values, cls.options_class)
     return options if _check_address(entry, options.base_url, conversion) else BAD
@@ -214,6 +242,10 @@ def _limits(limits: Model, model: ModelEntry, price: float | None) -> Model:
     return limits if price is None else replace(limits, price=price, prices={})
 
 
+def _natively(limits: Model, kind: str) -> bool:
+    return limits.native is None or kind in limits.native
+
+
 def _path(entry: ChannelConfig, key: str) -> str:
     return f"channels[{entry.index}].{key}"
 
@@ -248,8 +280,7 @@ class LiveChannel:
 
     def native(self, kind: str, offer: Offer) -> bool:
         """Whether the upstream itself does `kind` (remix, edit or extend) with the model of `offer`."""
-        does = offer.limits.native
-        return self.channel.can(kind) and (does is None or kind in does)
+        return self.channel.can(kind) and _natively(offer.limits, kind)
 
     def way(self, kind: str, offer: Offer) -> Literal["native", "reimagine"] | None:
         """How a video of the model of `offer` is remixed, edited or extended here, as the entry's `remix` allows: by

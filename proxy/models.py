@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import enum
 import math
 import re
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from proxy.errors import UnsupportedOperation, UpstreamError
+from proxy.inputs import Clip, Picture
+from proxy.spooled import Spooled
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
 STATUSES: Final = ("queued", "in_progress", "completed", "failed")
@@ -39,6 +37,7 @@ VARIANTS: Final = ("video", "thumbnail", "spritesheet")
 
 SIZE_PATTERN: Final = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})", re.ASCII)
 RATIO_PATTERN: Final = re.compile(r"([1-9]\d?):([1-9]\d?)", re.ASCII)
+PRICE_PATTERN: Final = re.compile(r"(?:\d+x\d+|(?!2160p)\d+p|4k)(?: silent)?|silent", re.ASCII)
 
 
 class Absent(enum.Enum):
@@ -60,6 +59,7 @@ class Model:
 
     `seconds` are the legal durations of a new video, `extend_seconds` those that an extension may add (empty: those of
     a new video); `sizes` legal `WxH` or ratio words, the default first unless `default_size` says otherwise.
+    A default that is not legal, since something else narrowed what is, counts for nothing.
     `exact_image` says that an input picture must have the video's pixel size, so that the core fits it (`fit:` of the
     entry). `max_images` is how many input pictures one request may have (None: not limited here); `last_frame` whether
     a picture may be named for the end of the video. `native` are those of remix, edit and extend that the channel does
@@ -83,6 +83,18 @@ class Model:
     price: float | None = None
     prices: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("seconds", "extend_seconds"):
+            if not all(isinstance(one, int) and one > 0 for one in _listed(self, name)):
+                raise ValueError(f"{name} of a Model must be whole numbers above 0")
+        for size in (*_listed(self, "sizes"), *([] if self.default_size is None else [self.default_size])):
+            if not isinstance(size, str) or not (SIZE_PATTERN.fullmatch(size) or RATIO_PATTERN.fullmatch(size)):
+                raise ValueError(f"{size!r} is no size of a Model; write 1280x720 or 16:9")
+        if self.native is not None and not {"remix", "edit", "extend"}.issuperset(_listed(self, "native")):
+            raise ValueError("native of a Model must be None or some of remix, edit and extend")
+        if wrong := [word for word in self.prices if not PRICE_PATTERN.fullmatch(word)]:
+            raise ValueError(f"prices of a Model has {wrong[0]!r}; write 1920x1080, 1080p, 4k, silent, or 1080p silent")
+
     def lengths(self, kind: Kind) -> tuple[int, ...]:
         """The legal seconds of a request of `kind`; empty: not limited."""
         return self.extend_seconds or self.seconds if kind == "extend" else self.seconds
@@ -95,6 +107,14 @@ class Model:
         return next((self.prices[word] for word in words if word in self.prices), self.price)
 
 
+def _listed(model: Model, name: str) -> tuple[Any, ...]:
+    found = getattr(model, name)
+    # A text would pass for a list of its letters.
+    if not isinstance(found, tuple | list):
+        raise ValueError(f"{name} of a Model must be a tuple, not {found!r}")
+    return tuple(found)
+
+
 def resolution(size: str) -> str:
     """The word for the short side of a `WxH`: "720p", "1080p", "4k"."""
     short = min(int(side) for side in size.split("x"))
@@ -102,76 +122,6 @@ def resolution(size: str) -> str:
 
 
 # ---------------------------------------------------------------- what goes into a plugin
-
-PICTURE_TYPES: Final = ("image/jpeg", "image/png", "image/webp")
-"""The media types that clients may send, and that the core can turn pictures into."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureForm:
-    """What an upstream takes as an input picture. The core brings a client's picture into this form, and changes no
-    byte of one that has it already.
-
-    `media_types` are those it takes, the one to turn others into first; `max_bytes` bounds the file (before any
-    base64), `min_side` and `max_side` its width and height in pixels. `address` says that it takes nothing but a public
-    URL, so that `Picture.url` is never None: the client's own, or a signed link to this server.
-    """
-
-    media_types: tuple[str, ...] = PICTURE_TYPES
-    max_bytes: int | None = None
-    min_side: int | None = None
-    max_side: int | None = None
-    address: bool = False
-
-    def __post_init__(self) -> None:
-        # A text would pass for a list of its letters.
-        if isinstance(self.media_types, str) or not set(self.media_types) & set(PICTURE_TYPES):
-            raise ValueError(f"media_types of a PictureForm must be a tuple with one of {', '.join(PICTURE_TYPES)}")
-        if any(bound is not None and bound < 1 for bound in (self.max_bytes, self.min_side, self.max_side)):
-            raise ValueError("max_bytes, min_side and max_side of a PictureForm must be above 0")
-        if self.min_side is not None and self.max_side is not None and self.min_side > self.max_side:
-            raise ValueError("min_side of a PictureForm is above its max_side")
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An input picture, already fetched, sniffed, decoded once and upright: `data` is a whole image file.
-
-    A plugin takes what its upstream wants: `data`, `base64`, `data_uri` or `url`, which is the address that the client
-    gave, if it gave one; where the channel's `picture_form` asks for an address it is never None.
-    """
-
-    data: bytes = field(repr=False)
-    media_type: str
-    width: int
-    height: int
-    url: str | None = None
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self.data).decode("ascii")
-
-    @property
-    def data_uri(self) -> str:
-        return f"data:{self.media_type};base64,{self.base64}"
-
-    @property
-    def filename(self) -> str:
-        return "image." + {"image/jpeg": "jpg"}.get(self.media_type, self.media_type.removeprefix("image/"))
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A video file that the client uploaded, on our disk until the submission is over.
-
-    `url` is a signed link to it, for upstreams that take nothing else; None where the server has no `public_url`.
-    """
-
-    path: Path
-    media_type: str = "video/mp4"
-    filename: str = "video.mp4"
-    url: str | None = None
-
 
 FrameOf = Callable[[Literal["first", "last"]], Awaitable[Picture]]
 """Gives a frame of a video as a PNG."""
@@ -209,6 +159,13 @@ class VideoRequest:
     negative_prompt: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     source_frame: FrameOf = field(default=_no_frame, repr=False, compare=False)
+
+    @property
+    def clip(self) -> Clip:
+        """The uploaded `video`; a `ValueError` where there is none, and so a source must be."""
+        if self.video is None:
+            raise ValueError("an edit or extension has a source or an uploaded clip")
+        return self.video
 
     @property
     def image(self) -> Picture | None:
@@ -337,43 +294,11 @@ def _is_storable(facts: object) -> bool:
 def _whole_progress(progress: float | None, status: str) -> int:
     if status == "completed":
         return 100
-    if not isinstance(progress, int | float) or math.isnan(progress):
+    # A whole number may be too large for a float.
+    if not isinstance(progress, int | float) or (isinstance(progress, float) and math.isnan(progress)):
         return 0
     # 100 is kept for a finished video: clients take it for the end.
     return int(min(max(progress, 0), 99))
-
-
-class Spooled:
-    """Bytes that were too many for the memory, in a temporary file that vanishes with this object: see
-    `Upstream.get(..., spool=True)`. `path` is good as long as the object lives and nobody has taken the file."""
-
-    __slots__ = ("__weakref__", "_gone", "path", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path: Final = path
-        self.size: Final = size
-        self._gone = weakref.finalize(self, _remove, path)
-
-    def take(self, to: Path) -> None:
-        """Move the file to `to`, where it stays; blocks. It must be on the same file system."""
-        self.path.replace(to)
-        self._gone.detach()
-
-
-def _remove(path: Path) -> None:
-    # Whoever drops the last reference may be the loop, and to remove a large file takes the disk a while. It may also
-    # be the garbage collector in the midst of anything, such as a call of the executor, which would wait for itself:
-    # nothing that takes a lock may be called here.
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        path.unlink(missing_ok=True)
-    else:
-        loop.call_soon(_remove_aside, loop, path)
-
-
-def _remove_aside(loop: asyncio.AbstractEventLoop, path: Path) -> None:
-    loop.run_in_executor(None, partial(path.unlink, missing_ok=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,7 +208,7 @@ def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
         host = "localhost"
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
     key = wiring.first_admin_key
-    models = sorted({public for live in wiring.channels or () for public in live.offers})
+    models = [public for live in wiring.channels or () if live.entry.enabled for public in live.offers]
     model = "sora-2" if "sora-2" in models else next(iter(models), "MODEL")
     shown = key or "YOUR_KEY"
     lines = [f"Reelgate serves the OpenAI Videos API at {base}", ""]

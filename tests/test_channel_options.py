@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from proxy import Channel, Model, Options, UpstreamJob, VideoRequest, config
-from proxy.channels import Plan, build, plan
+from proxy.channels import Plan, build, plan, survey
 from proxy.errors import ConfigError
 from proxy.loader import Plugin, Registry
 from proxy.upstream.http import Http
@@ -38,6 +38,8 @@ class Placed(Channel):
         assert isinstance(options, PlacedOptions)
         if name == "polar":
             return None
+        if name == "boom":
+            raise KeyError("no such table")
         return Model(seconds=(5,) if options.region == "south" else (4, 8), sizes=("16:9",))
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
@@ -91,3 +93,56 @@ def test_a_model_that_options_exclude_is_a_mistake() -> None:
     """An entry that names a model which its own options exclude is wrong in the line of its models."""
     with pytest.raises(ConfigError, match=r"channels\[0\]\.models .*: has the model polar, which the plugin placed"):
         planned("region: south", "m, polar")
+
+
+def test_a_plugin_that_fails_on_an_entry_is_a_mistake() -> None:
+    """Whatever a plugin makes of an entry, the check says which entry and why, and goes on."""
+    with pytest.raises(ConfigError, match=r"channels\[0\] .*: makes its plugin fail: .*KeyError: 'no such table'"):
+        planned("region: south", "m, boom")
+
+
+DROPPED_IN = """
+from proxy import Channel, Model, Options, hookimpl
+from typing import ClassVar
+
+class KilnOptions(Options, frozen=True, kw_only=True):
+    paths: ClassVar[frozenset[str]] = frozenset(("key_file",))
+    key_file: str = ""
+
+class Kiln(Channel):
+    type = "kiln"
+    options_class = KilnOptions
+    models = {"still": Model(native=("extend",)), "loose": Model()}
+    async def create(self, request): ...
+    async def fetch(self, job): ...
+    async def remix(self, request, source): ...
+
+@hookimpl
+def register_channel():
+    return Kiln
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "mistake"),
+    [
+        ("key_file: gone.json", "channels[0].key_file (channel a): names {folder}/gone.json, which is no file"),
+        ("key_file: plugins", "channels[0].key_file (channel a): names {folder}/plugins, which is no file"),
+        ("key_file: channels.yaml", None),
+        ("key_file: '{}'", None),
+        ("remix: native, models: [still]", "channels[0].remix (channel a): is native, but no model of this entry"),
+        ("remix: native, models: [still, loose]", None),
+    ],
+)
+def test_what_only_the_start_would_find_is_found_before(tmp_path: Path, entry: str, mistake: str | None) -> None:
+    """A file that is not there and a remix that no model of the entry has are mistakes in their own line."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "kiln.py").write_text(DROPPED_IN)
+    file = tmp_path / "channels.yaml"
+    file.write_text(f"channels:\n- {{name: a, type: kiln, {entry}}}\n")
+    found = survey(file, {}).mistakes
+    if mistake is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert found[0].startswith(f"{file}:2: {mistake.format(folder=tmp_path)}")

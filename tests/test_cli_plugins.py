@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from proxy import Channel, Model, Options
 from proxy.cli import main
-from proxy.commands.plugins import price_words, seconds_words
+from proxy.commands.plugins import address_words, price_words, seconds_words
 from proxy.loader.manual import OptionFact, options_of
 
 PLUGIN = '''
@@ -30,8 +33,8 @@ class Kiln(Channel):
     base_url = "https://kiln.example.com"
     models = {
         "k-1": Model(seconds=tuple(range(3, 11)), sizes=("1280x720",), max_images=1, audio=True, price=0.4,
-                     prices={"silent": 0.2}),
-        "k-2": Model(seconds=(4, 8), image=False),
+                     prices={"silent": 0.2}, extend_seconds=(5,)),
+        "k-2": Model(seconds=(4, 8), image=False, native=()),
     }
     async def create(self, request): ...
     async def fetch(self, job): ...
@@ -63,8 +66,8 @@ def test_show_says_what_an_entry_may_say(folder: Path) -> None:
     assert "  account  (text; required)" in lines
     assert any(line.startswith("  base_url  (text; optional)") for line in lines)
     first, second = (line.split() for line in lines[-2:])
-    assert first == ["k-1", "3-10", "1280x720", "1", "-", "yes", "0.4,", "silent", "0.2"]
-    assert second == ["k-2", "4", "8", "any", "-", "-", "?", "?"]
+    assert first == ["k-1", "3-10", "1", "-", "yes", "extend", "(5", "s)", "0.4,", "silent", "0.2", "1280x720"]
+    assert second == ["k-2", "4", "8", "-", "-", "?", "-", "?", "any"]
 
 
 def test_show_of_an_unknown_type_names_the_known_ones(folder: Path) -> None:
@@ -73,6 +76,11 @@ def test_show_of_an_unknown_type_names_the_known_ones(folder: Path) -> None:
     assert result.exit_code == 1
     assert "no plugin of the type 'nova'" in result.stderr
     assert "kiln" in result.stderr
+
+
+class Shade(Enum):
+    DARK = "dark"
+    PALE = "pale"
 
 
 class Base(Options, frozen=True, kw_only=True):
@@ -91,6 +99,10 @@ class Further(Base, frozen=True, kw_only=True):
     table: dict[str, int] | None = None
     both: str | dict[str, int] = ""
     loud: bool = False
+    tags: frozenset[str] = frozenset()
+    shade: Shade = Shade.DARK
+    odd: bytes = b"x"
+    secret: str = msgspec.field(default_factory=lambda: os.environ["KILN_SECRET"])
 
 
 def test_options_are_read_from_the_classes() -> None:
@@ -107,8 +119,39 @@ def test_options_are_read_from_the_classes() -> None:
     assert facts["table"].form == "mapping"
     assert facts["both"].form == "text or mapping"
     assert facts["loud"] == OptionFact("loud", "`true`, `false`", "false", "")
+    assert facts["tags"] == OptionFact("tags", "list", "", "")
+    assert facts["shade"] == OptionFact("shade", "`dark`, `pale`", "dark", "")
+    assert facts["odd"].default
     assert facts["api_key"].about.startswith("The credential")
     assert next(iter(facts)) in Further.__annotations__
+
+
+@pytest.mark.parametrize("given", [None, "a-secret-of-the-environment"])
+def test_a_default_that_is_made_is_not_shown(given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factory may fail here, or read a secret: such an option is optional, and no more is said of it."""
+    if given is not None:
+        monkeypatch.setenv("KILN_SECRET", given)
+
+    class Plain(Channel):
+        type = "plain"
+        options_class = Further
+
+    assert OptionFact("secret", "text", "", "") in options_of(Plain)
+
+
+def test_the_address_may_follow_from_options() -> None:
+    """A class without an address of its own asks for one, unless it makes it from other options."""
+
+    class Plain(Channel):
+        type = "plain"
+
+    class Placed(Plain):
+        @classmethod
+        def address(cls, options: Options) -> str:
+            return "https://north.example"
+
+    assert address_words(Plain).startswith("none of its own: give base_url")
+    assert address_words(Placed).startswith("follows from other options")
 
 
 def test_a_class_without_a_file_still_has_its_forms() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proxy.models import Model, VideoRequest, resolution
@@ -43,6 +45,27 @@ TIERS = Model(
 def test_the_price_of_a_size(size: str, audio: bool | None, price: float) -> None:
     """The most exact word wins: the size, then its short side, each first as `silent` where there is no sound."""
     assert TIERS.price_of(size, audio=audio) == price
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"seconds": 5}, "seconds of a Model must be a tuple"),
+        ({"sizes": "16:9"}, "sizes of a Model must be a tuple"),
+        ({"native": "edit"}, "native of a Model must be a tuple"),
+        ({"native": ("remx",)}, "some of remix, edit and extend"),
+        ({"seconds": (0, 4)}, "whole numbers above 0"),
+        ({"extend_seconds": (7.0,)}, "whole numbers above 0"),
+        ({"sizes": ("1280X720",)}, "write 1280x720 or 16:9"),
+        ({"default_size": "720p"}, "write 1280x720 or 16:9"),
+        ({"prices": {"2160p": 1.5}}, "prices of a Model has '2160p'"),
+        ({"prices": {"silent 1080p": 1.5}}, "write 1920x1080, 1080p, 4k"),
+    ],
+)
+def test_a_slip_in_a_table_is_told_where_it_is_made(fields: dict[str, Any], words: str) -> None:
+    """What no request could ever match is a mistake of the plugin's table, not a limit."""
+    with pytest.raises(ValueError, match=words):
+        Model(**fields)
 
 
 @pytest.mark.parametrize("audio", [None, True, False])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.models import Spooled
+from proxy.spooled import Spooled
 
 
 class Locked(ThreadPoolExecutor):

@@ -12,6 +12,7 @@ import click
 from proxy.commands.terminal import Failed, Group, config_file, placed, print_table, tick
 
 if TYPE_CHECKING:
+    from proxy.channel import Channel
     from proxy.loader import Registry
     from proxy.models import Model
 
@@ -64,7 +65,7 @@ def show_plugin(folders: tuple[Path, ...], kind: str) -> None:
         raise Failed(f"There is no plugin of the type {kind!r}. There are: {known}.")
     cls = plugin.cls
     click.echo(f"{kind}  ({plugin.file})")
-    click.echo(f"address: {cls.base_url or 'none of its own: give base_url, unless an option below says otherwise'}")
+    click.echo(f"address: {address_words(cls)}")
     click.echo(f"can: {', '.join(one for one in OPERATIONS if cls.can(one)) or 'create only'}")
     click.echo("\nOptions of an entry, beside those that every channel has:")
     for fact in options_of(cls):
@@ -76,8 +77,8 @@ def show_plugin(folders: tuple[Path, ...], kind: str) -> None:
         click.echo("\nModels: any name is passed on, and only the form of what is asked is checked.")
         return
     click.echo("\nModels:")
-    head = ("MODEL", "SECONDS", "SIZES", "IMAGES", "LAST FRAME", "AUDIO", "USD/S")
-    print_table(head, [(name, *_facts(model)) for name, model in cls.models.items()])
+    head = ("MODEL", "SECONDS", "IMAGES", "LAST FRAME", "AUDIO", "NATIVE", "USD/S", "SIZES")
+    print_table(head, [(name, *_facts(cls, model)) for name, model in cls.models.items()])
 
 
 def _registry(folders: tuple[Path, ...]) -> Registry:
@@ -89,16 +90,35 @@ def _registry(folders: tuple[Path, ...]) -> Registry:
     return loader.survey([*folders, *map(Path, beside)], ())
 
 
-def _facts(model: Model) -> tuple[str, ...]:
+def _facts(cls: type[Channel], model: Model) -> tuple[str, ...]:
     images = "-" if not model.image else "any" if model.max_images is None else str(model.max_images)
     return (
         seconds_words(model.seconds) or "any",
-        " ".join(model.sizes) or "any",
         images,
         tick(model.last_frame),
         {True: "yes", False: "-", None: "?"}[model.audio],
+        native_words(cls, model) or "-",
         price_words(model) or "?",
+        # The longest cell stands last.
+        " ".join(model.sizes) or "any",
     )
+
+
+def address_words(cls: type[Channel]) -> str:
+    """Where the provider is, for an entry without a `base_url`."""
+    from proxy.channel import Channel
+
+    if getattr(cls.address, "__func__", None) is not getattr(Channel.address, "__func__", None):
+        return "follows from other options, unless base_url is given"
+    return cls.base_url or "none of its own: give base_url, unless an option says otherwise"
+
+
+def native_words(cls: type[Channel], model: Model) -> str:
+    """What a channel of `cls` does itself with `model`: remix, edit and extend, with the seconds of an extension that
+    are not those of a new video."""
+    named = ("remix", "edit", "extend") if model.native is None else model.native
+    longer = f"extend ({seconds_words(model.extend_seconds)} s)" if model.extend_seconds else "extend"
+    return ", ".join(longer if one == "extend" else one for one in named if cls.can(one))
 
 
 def seconds_words(seconds: Sequence[int]) -> str:

@@ -32,8 +32,9 @@ from proxy.errors import (
 )
 from proxy.media import frames, pictures, stills
 from proxy.media.sources import NO_ADDRESS, Body, Opener, may_have_run_out, opened
-from proxy.models import Source, Spooled, UpstreamJob, Variant
+from proxy.models import Source, UpstreamJob, Variant
 from proxy.records import Video
+from proxy.spooled import Spooled
 from proxy.store import StoreBusy
 
 if TYPE_CHECKING:

@@ -35,8 +35,9 @@ from proxy.errors import (
     VideoNotFound,
 )
 from proxy.ids import created_at, new_id
+from proxy.inputs import Clip
 from proxy.media.archive import Archive
-from proxy.models import Clip, Variant
+from proxy.models import Variant
 from proxy.records import Ask, Attempt, Character, Key, Upload, Video
 from proxy.store import StoreBusy
 

@@ -54,14 +54,17 @@ def settle(
 
 def default_seconds(model: Model) -> int:
     """The seconds that a request without any gets."""
-    if model.default_seconds is not None:
-        return model.default_seconds
-    return DEFAULT_SECONDS if not model.seconds or DEFAULT_SECONDS in model.seconds else model.seconds[0]
+    for wanted in (model.default_seconds, DEFAULT_SECONDS):
+        if wanted is not None and (not model.seconds or wanted in model.seconds):
+            return wanted
+    return model.seconds[0]
 
 
 def default_size(model: Model) -> str:
     """The size, `WxH`, that a request without any gets."""
-    word = model.default_size or (model.sizes[0] if model.sizes else DEFAULT_SIZE)
+    word = model.default_size
+    if word is None or (model.sizes and word not in model.sizes):
+        word = model.sizes[0] if model.sizes else DEFAULT_SIZE
     return word if SIZE_PATTERN.fullmatch(word) else _pixels_of(word)
 
 
@@ -149,7 +152,9 @@ def _resolve(size: str, model: Model) -> str | None:
         return _pixels_of(size) if ratio else size
     shape = _shape(size)
     if ratio is None:
-        return size if any(_shape(word) == shape for word in model.sizes if RATIO_PATTERN.fullmatch(word)) else None
+        # The pixels that a ratio became may be a little off it, such as 1338x720 for 13:7.
+        words = [word for word in model.sizes if RATIO_PATTERN.fullmatch(word)]
+        return size if any(_shape(word) == shape or _pixels_of(word) == size for word in words) else None
     same_shape = [word for word in model.sizes if SIZE_PATTERN.fullmatch(word) and _shape(word) == shape]
     return min(same_shape, key=lambda word: abs(min(_sides(word)) - 720), default=None)
 

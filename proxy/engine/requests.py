@@ -16,8 +16,9 @@ from proxy.engine.limits import Settled
 from proxy.engine.states import AT_UPSTREAM
 from proxy.errors import ApiError, InvalidRequest, Outcome, UpstreamError, UpstreamTimeout
 from proxy.ids import created_at
+from proxy.inputs import Picture
 from proxy.media import forms, pictures
-from proxy.models import FrameOf, Model, Picture, UpstreamJob, VideoRequest
+from proxy.models import FrameOf, Model, UpstreamJob, VideoRequest
 from proxy.records import StoredInput, Video
 from proxy.upstream import submission
 
@@ -182,7 +183,10 @@ async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJ
             if bound.expired():
                 raise UpstreamTimeout("The channel did not answer in time.") from error
             ids = (ready.source.id,) if ready.source else ()
-            raise plugin_fault(live, error, ready.request.kind, ids) from error
+            fault = plugin_fault(live, error, ready.request.kind, ids)
+            if error is ledger.before:
+                fault.outcome = Outcome.REFUSED
+            raise fault from error
     if not isinstance(job, UpstreamJob):
         raise UpstreamError("The channel gave no job for this video.")
     return job

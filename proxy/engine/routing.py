@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core
-from proxy.engine.limits import check_inputs, check_metadata, settle
+from proxy.engine.limits import Settled, check_inputs, check_metadata, settle
 from proxy.engine.requests import Placement, offer_of
 from proxy.errors import (
     ApiError,
@@ -88,17 +89,20 @@ async def _route(core: Core, ask: Ask, key: Key, named: str | None) -> Route:
         model = ask.model or DEFAULT_MODEL
         serving = [(live, live.offers[model]) for live in core.channels if model in live.offers]
         if not serving:
-            raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.", param="model")
+            raise _no_model(ask.model)
         serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
             raise InvalidRequest(f"The channel '{named}' does not serve the model '{model}'.", param="metadata.channel")
     else:
+        if ask.model is not None and not any(ask.model in live.offers for live in core.channels):
+            raise _no_model(ask.model)
         serving = [
             (live, offer) for live in core.channels if (offer := _first_offer(live, ask.kind, ask.model)) is not None
         ]
         serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
-            raise UnsupportedOperation(f"No channel here can {ask.kind} an uploaded video.", param="video")
+            by = "" if ask.model is None else f" with the model '{ask.model}'"
+            raise UnsupportedOperation(f"No channel here can {ask.kind} an uploaded video{by}.", param="video")
     enabled = [(live, offer) for live, offer in serving if live.entry.enabled]
     if not enabled:
         raise ChannelUnavailable("Every channel that serves this model is switched off.")
@@ -133,8 +137,7 @@ def waiting_placements(core: Core, video: Video) -> tuple[list[Placement], dict[
             return [], {pin: "not in the file" if live is None else "switched off"}
         if video.kind != "create" or video.order.characters:
             offer = offer_of(live, video)
-            kept = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=video.seconds, size=video.size)
-            return [Placement(live, offer, kept)], {}
+            return [Placement(live, offer, Settled(video.seconds, video.size))], {}
     serving = [(live, live.offers[video.model]) for live in core.channels if video.model in live.offers]
     serving = [(live, offer) for live, offer in serving if live.entry.enabled and pin in (None, live.name)]
     order = video.order
@@ -151,8 +154,13 @@ def waiting_placements(core: Core, video: Video) -> tuple[list[Placement], dict[
         metadata=order.metadata,
     )
     found, refusals = placements(ask, serving)
-    kept_only = [placement for placement in found if placement.settled.adjusted is None]
-    return ranked(kept_only), {name: error.message for name, error in refusals.items()}
+    reasons = {name: error.message for name, error in refusals.items()}
+    reasons |= {
+        one.live.name: f"it does not make what was accepted any more: {one.settled.adjusted}"
+        for one in found
+        if one.settled.adjusted is not None
+    }
+    return ranked([one for one in found if one.live.name not in reasons]), reasons
 
 
 def pin_of(video: Video) -> str | None:
@@ -206,16 +214,44 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
         raise _cannot(ask.kind)
     check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
     check_inputs(ask, offer.public, offer.limits)
-    seconds = ask.seconds if ask.kind == "extend" else source.seconds
-    if ask.kind == "extend" or offer.public != source.model:
-        settled = settle(seconds, source.size, offer.limits, live.entry.mapping, ask.kind)
-    elif way == "reimagine" and source.order.extension_seconds is not None:
-        # No model makes a stitched whole anew: the nearest length that this one makes.
-        settled = settle(source.seconds, source.size, offer.limits, "nearest")
-    else:
-        # What was legal when the source was made is not held against limits that changed since.
-        settled = settle(None, None, type(offer.limits)(), "strict")._replace(seconds=source.seconds, size=source.size)
+    settled = _settled_after(source, ask, offer, way, live.entry.mapping)
     return Route((Placement(live, offer, settled),), source=source, reimagine=way == "reimagine")
+
+
+def _settled_after(source: Video, ask: Ask, offer: Offer, way: str, mapping: Literal["strict", "nearest"]) -> Settled:
+    """The seconds and the size of what starts from `source`. Its size, and but for an extension its length, are the
+    source's: no client can ask for others, so that limits which changed since are not held against them."""
+    limits = offer.limits
+    if offer.public != source.model:
+        try:
+            one = replace(limits, seconds=()) if ask.kind == "extend" else limits
+            kept = settle(source.seconds, source.size, one, mapping)
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"The model '{offer.public}' cannot make a video of the source's {error.param}. {error.message} "
+                "Choose another model, or leave 'model' out.",
+                param="model",
+            ) from None
+    elif way == "reimagine":
+        # It is a new video. A stitched whole is longer than any that its model makes.
+        kept = settle(source.seconds, source.size, limits, "nearest")
+    else:
+        kept = Settled(source.seconds, source.size)
+    if ask.kind != "extend":
+        return kept
+    added = settle(ask.seconds, None, limits, mapping, "extend")
+    moved = "; ".join(word for word in (added.adjusted, kept.adjusted) if word) or None
+    return Settled(added.seconds, kept.size, moved)
+
+
+def _no_model(named: str | None) -> ModelNotFound:
+    if named is None:
+        return ModelNotFound(
+            f"No model was named, and the one that stands in then, '{DEFAULT_MODEL}', is not served here. Name one of "
+            "those that GET /v1/models lists.",
+            param="model",
+        )
+    return ModelNotFound(f"The model '{named}' does not exist or you do not have access to it.", param="model")
 
 
 def _cannot(kind: str) -> ApiError:

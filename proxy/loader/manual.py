@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Mapping, Sized
+from enum import Enum
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -59,23 +61,35 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+_FORMS: Final[Mapping[Any, str]] = {
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "`true`, `false`",
+    **dict.fromkeys((tuple, list, set, frozenset), "list"),
+}
+
+
 def _form(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(hint))
     if get_origin(hint) is Union or isinstance(hint, type(int | str)):
         return " or ".join(dict.fromkeys(_form(one) for one in get_args(hint) if one is not type(None)))
     plain = get_origin(hint) or hint
-    words = {str: "text", int: "number", float: "number", bool: "`true`, `false`", tuple: "list", list: "list"}
-    return words.get(plain, "mapping")
+    if isinstance(plain, type) and issubclass(plain, Enum):
+        return ", ".join(f"`{member.value}`" for member in plain)
+    return _FORMS.get(plain, "any" if plain is Any else "mapping")
 
 
 def _default(field: Any) -> str | None:
-    if field.default is not msgspec.NODEFAULT:
-        value = field.default
-    elif field.default_factory is not msgspec.NODEFAULT:
-        value = field.default_factory()
-    else:
+    if field.required:
         return None
-    if value in ("", None, (), [], {}):
+    # What a factory makes may be different each time, or a secret from the environment.
+    value = None if field.default is msgspec.NODEFAULT else field.default
+    if value is None or (isinstance(value, Sized) and not value):
         return ""
-    return msgspec.json.encode(value).decode().strip('"')
+    try:
+        plain = msgspec.to_builtins(value)
+        return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+    except (TypeError, ValueError):
+        return str(value)

@@ -13,7 +13,8 @@ import pluggy
 from proxy import hookspecs
 from proxy.channel import OPERATIONS, Channel, Options
 from proxy.errors import PluginError, did_you_mean
-from proxy.models import Model, PictureForm
+from proxy.inputs import PictureForm
+from proxy.models import Model
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _ASYNC: Final = ("create", "fetch", "content", "start", "close", *OPERATIONS)

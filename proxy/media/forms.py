@@ -9,8 +9,8 @@ from typing import Final
 from PIL import Image
 
 from proxy.errors import InvalidRequest
+from proxy.inputs import PICTURE_TYPES, Picture, PictureForm
 from proxy.media import pictures
-from proxy.models import PICTURE_TYPES, Picture, PictureForm
 
 _QUALITIES: Final = (90, 80, 70, 55, 40)
 """Of a JPEG or WebP that has to become smaller, tried before its sides are cut down."""

@@ -19,12 +19,12 @@ import aiohttp
 
 from proxy.config.rules import InputLimits
 from proxy.errors import InvalidRequest
+from proxy.inputs import Clip, Picture
 from proxy.media import files, frames, pictures
 from proxy.media.input_links import InputLinks
 from proxy.media.room import OUT_OF_ROOM, room
 from proxy.media.stills_child import RESULT_BYTES
 from proxy.media.turns import Turns
-from proxy.models import Clip, Picture
 from proxy.records import StoredFile, StoredInput, Upload
 
 _FETCH: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)

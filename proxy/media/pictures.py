@@ -23,8 +23,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from proxy.errors import InvalidRequest
+from proxy.inputs import Picture
 from proxy.media import pieces
-from proxy.models import Picture
 
 MAX_PIXELS: Final = 64_000_000
 _LARGE_PNG: Final = 8_000_000

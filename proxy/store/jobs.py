@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.models import Spooled, UpstreamJob
+from proxy.models import UpstreamJob
+from proxy.spooled import Spooled
 
 
 def _without_film(value: Any) -> None:

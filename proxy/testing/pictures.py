@@ -10,8 +10,9 @@ from typing import Literal
 import pytest
 
 from proxy.errors import InvalidRequest, UnsupportedOperation
+from proxy.inputs import PICTURE_TYPES, Picture
 from proxy.media import forms, pictures
-from proxy.models import PICTURE_TYPES, Model, Picture, VideoRequest
+from proxy.models import Model, VideoRequest
 from proxy.testing.bench import Bench, Kit, failure_of, law, picture
 from proxy.testing.wire import Call
 

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from proxy.errors import ApiError, UnsupportedOperation, UpstreamGone
-from proxy.models import Clip, Source
+from proxy.inputs import Clip
+from proxy.models import Source
 from proxy.testing.bench import Kit, failure_of, law
 from proxy.upstream.answers import LARGEST_BODY
 

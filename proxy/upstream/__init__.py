@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRefused
-from proxy.models import Clip, Source
+from proxy.inputs import Clip
+from proxy.models import Source
 from proxy.reply import Reply
 from proxy.upstream.addresses import Base
 from proxy.upstream.answers import (
@@ -81,7 +82,7 @@ class Upstream:
     ) -> None:
         self.name: Final = name
         self.headers = dict
-        self.refusal = _no_word
+        self.refusal = lambda status, reply: None
         self._http = http
         self._base = Base(base_url)
         self._allowance = Allowance(self._base.text or None, allow_hosts)
@@ -222,6 +223,10 @@ class Upstream:
             )
         except (UnusableUrl, *TRANSPORT_ERRORS) as error:
             raise self._settled(unreachable(self.name, error, "an upload")) from None
+        except (ValueError, TypeError, AttributeError):
+            # Such as a line break in the name of a field.
+            log.warning("channel %s: the form of an upload, which the upstream gave, cannot be sent", self.name)
+            raise self._settled(UpstreamError("The upstream gave a form for an upload that cannot be sent.")) from None
         if not 200 <= status < 300:
             log.warning("channel %s: an upload was answered with HTTP %d", self.name, status)
             raise self._settled(UpstreamError("The upstream did not take an uploaded file."))
@@ -234,6 +239,10 @@ class Upstream:
             yield
         except ApiError as error:
             self._settled(error)
+            raise
+        except Exception as error:
+            if (ledger := ledger_of.get()) is not None and not ledger.taken:
+                ledger.before = error
             raise
 
     def handed_out(self, source: Source) -> URL | None:
@@ -265,10 +274,9 @@ class Upstream:
         spool: bool = False,
     ) -> Reply:
         url = self.url(path)
-        credentials = self.headers()
-        sent = self._merged(credentials, headers, json=json is not None)
+        sent = self._merged(self.headers(), headers, json=json is not None)
         # Looked for only in what went wrong.
-        words = cache(partial(words_of, url, params, credentials))
+        words = cache(partial(words_of, url, {**(params or {}), **(fields or {})}, sent))
         ledger = ledger_of.get()
         flight = Flight()
         refused = False
@@ -323,35 +331,23 @@ class Upstream:
         flight: Flight | None,
         spool: bool,
     ) -> Reply:
-        if form is not None:
-            async with form_payload(form) as parts:
-                return await self._sent(method, url, params, headers, parts, flight, spool)
-        return await self._sent(method, url, params, headers, body, flight, spool)
-
-    async def _sent(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, str] | None,
-        headers: CIMultiDict[str],
-        body: Any,
-        flight: Flight | None,
-        spool: bool,
-    ) -> Reply:
         session = self._http.calls
         if flight is not None:
             session = self._http.paid
             FLIGHT.set(flight)
-        async with session.request(
-            method,
-            url,
-            params=params,
-            data=body,
-            headers=headers,
-            # A 307 would send the body, and any redirect our credentials, once more.
-            allow_redirects=False,
-            timeout=self._timeout,
-        ) as response:
+        async with (
+            nullcontext(body) if form is None else form_payload(form) as data,
+            session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=headers,
+                # A 307 would send the body, and any redirect our credentials, once more.
+                allow_redirects=False,
+                timeout=self._timeout,
+            ) as response,
+        ):
             status = response.status
             named = {name.lower(): value for name, value in response.headers.items()}
             if spool and 200 <= status < 300:
@@ -376,8 +372,8 @@ class Upstream:
         else:
             error.message = self.redactor.text(error.message, words())
             error.args = (error.message,)
-            if isinstance(error, Throttled) and error.retry_after is None:
-                error.retry_after = retry_after(reply.headers)
+            if isinstance(error, Throttled):
+                error.retry_after = retry_after(reply.headers, said=error.retry_after)
         if error is not None:
             said = self.redactor.text(sentence(reply), words())
             self._log(method, error, f"it answered HTTP {reply.status}{said and f' and said: {said}'}")
@@ -402,7 +398,3 @@ class Upstream:
         error = BadTarget(message)
         # Outside of a submission nobody knows whether a paid call went before.
         return error if ledger_of.get() is None else self._settled(error)
-
-
-def _no_word(status: int, reply: Reply) -> ApiError | None:
-    return None

@@ -160,8 +160,11 @@ def sentence(reply: Reply) -> str:
     return ""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, 0 to a day, that the answer asks to wait: `retry-after-ms`, or `retry-after` as a number or a date."""
+def retry_after(headers: Mapping[str, str], *, said: float | None = None) -> float | None:
+    """Seconds, 0 to a day, that the answer asks to wait: what the plugin read out of it, as `said`, else
+    `retry-after-ms`, or `retry-after` as a number or a date."""
+    if said is not None and not math.isnan(said):
+        return _clamped(said)
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return _clamped(milliseconds / 1000)
     value = headers.get("retry-after")

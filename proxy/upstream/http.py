@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-from proxy.models import Clip, Picture
+from proxy.inputs import Clip, Picture
 from proxy.upstream.guard import NOTHING, Allowance, GuardedConnector, UnusableUrl, check_url, same_origin
 
 FormValue = str | Picture | Clip

@@ -11,13 +11,15 @@ class Submission:
     """What the calls inside a `submission()` have shown so far.
 
     `taken` is True from the moment that a paid request may have left until the upstream refused it. Whatever fails
-    while it is True has the outcome `UNKNOWN`, even a later call that by itself would be a refusal.
+    while it is True has the outcome `UNKNOWN`, even a later call that by itself would be a refusal. `before` is a
+    plugin's own mistake that was made before it ordered anything: see `Upstream.unpaid`.
     """
 
-    __slots__ = ("taken",)
+    __slots__ = ("before", "taken")
 
     def __init__(self) -> None:
         self.taken = False
+        self.before: Exception | None = None
 
 
 current: ContextVar[Submission | None] = ContextVar("reelgate_submission", default=None)

@@ -33,8 +33,10 @@ _JWT: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?", re.ASCII)
 _KEY_WORD: Final = re.compile(r"\b(?:sk|pk|rk|rg|r8|hf|gsk|xai|whsec)[-_][\w*.…-]*[\w*…]|\bAIza[\w*-]{8,}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:[+/][A-Za-z0-9_+/-]*)?={0,2}")
-_RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
-
+_RUN: Final = re.compile(r"[A-Za-z0-9]+")
+_THREE_KINDS: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)", re.ASCII)
+# Where the kind of character changes, but for a capital before small letters.
+_TURN: Final = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=\d)(?=[A-Za-z])|(?<=[A-Z])(?=\d)", re.ASCII)
 
 _DIGIT: Final = re.compile(r"\d")
 _SHORTEST_ID: Final = 6
@@ -170,7 +172,8 @@ def _id_word(match: re.Match[str]) -> str:
         return word
     # Ids are one long mixed run (01HXZ…, 9f86d0…), or mostly digits (cgt-20250401123456-abcde, 831922345719271433).
     # Names of models (veo-3.1-generate-001, sora-2-pro-2025-10-06) are short runs with few digits.
-    if digits >= 12 or any(_mixed(run) for run in _RUN.findall(word)):
+    runs = _RUN.findall(word)
+    if digits >= 12 or any(len(run) >= 16 and _mixed(run) for run in runs) or _scrambled(runs):
         return _ID
     if len(word) >= 32 and any(c.isupper() for c in word) and any(c.islower() for c in word) and set(word) & set("+/="):
         return _ID
@@ -179,3 +182,13 @@ def _id_word(match: re.Match[str]) -> str:
 
 def _mixed(run: str) -> bool:
     return any(c.isdigit() for c in run) and any(c.isalpha() for c in run)
+
+
+def _scrambled(runs: Iterable[str]) -> bool:
+    """Whether these are the pieces of base64url, which `-` and `_` may tear into short ones (v1_EC0o9wNKi_4kIR3…).
+
+    There, capitals, small letters and digits stand in any order; in a name (CogVideoX1, I2V-A14B) they seldom change.
+    """
+    pieces = [run for run in runs if _THREE_KINDS.match(run)]
+    turns = sum(len(_TURN.findall(piece)) for piece in pieces)
+    return turns >= 5 and turns >= 0.3 * sum(map(len, pieces))

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
 import aiohttp
 import msgspec
 
-from proxy.models import Spooled
 from proxy.reply import Reply
+from proxy.spooled import Spooled
 from proxy.upstream.answers import LARGEST_BODY, decode
 from proxy.upstream.http import TooLarge
 

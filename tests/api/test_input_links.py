@@ -11,7 +11,8 @@ import pytest
 from aiohttp import FormData
 
 from proxy.errors import UpstreamTimeout
-from proxy.models import Picture, VideoRequest
+from proxy.inputs import Picture
+from proxy.models import VideoRequest
 from tests.conftest import Launch, Product
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened
 from tests.media.test_every_way import URL, Web

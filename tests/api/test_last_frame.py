@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
-from proxy.models import PictureForm
+from proxy.inputs import PictureForm
 from tests.conftest import Launch, Product
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened
 

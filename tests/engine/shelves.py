@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from proxy.errors import UnsupportedOperation
-from proxy.models import Source, Spooled, UpstreamJob
+from proxy.models import Source, UpstreamJob
 from proxy.records import Archived
+from proxy.spooled import Spooled
 from proxy.store import archive as table
 from tests.conftest import Product
 from tests.engine.deleting import COMPLETED

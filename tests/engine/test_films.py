@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.models import Spooled, UpstreamJob
+from proxy.models import UpstreamJob
+from proxy.spooled import Spooled
 from tests.conftest import Launch, Product
 
 CHANNELS = "channels: [{name: a, type: puppet, models: [sora-2], poll_every: 0.01}]"

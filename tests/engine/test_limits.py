@@ -26,6 +26,9 @@ def ask(**values: object) -> Ask:
         (None, None, Model(seconds=(5, 10)), (5, "720x1280")),
         (None, None, Model(seconds=(5, 4)), (4, "720x1280")),
         (None, None, RATIOS, (4, "1280x720")),
+        (None, None, Model(seconds=(6, 8), default_seconds=5), (6, "720x1280")),
+        (None, None, Model(sizes=("1:1",), default_size="1280x720"), (4, "720x720")),
+        (None, None, Model(default_seconds=9, default_size="1:1"), (9, "720x720")),
         (7, "333x444", Model(), (7, "333x444")),
         (4, "16:9", Model(), (4, "1280x720")),
         (4, "9:16", Model(), (4, "720x1280")),
@@ -35,6 +38,7 @@ def ask(**values: object) -> Ask:
         (6, "9:16", VEO, (6, "720x1280")),
         (4, "1920x1080", RATIOS, (4, "1920x1080")),
         (4, "9:16", RATIOS, (4, "720x1280")),
+        (4, "1338x720", Model(sizes=("13:7",)), (4, "1338x720")),
     ],
 )
 def test_settle(seconds: int | None, size: str | None, model: Model, expected: tuple[int, str]) -> None:
@@ -77,7 +81,8 @@ def test_nearest(seconds: int, size: str | None, model: Model, expected: tuple[i
 
 
 sizes = st.tuples(st.integers(16, 4000), st.integers(16, 4000)).map(lambda pair: f"{pair[0]}x{pair[1]}")
-ratios = st.sampled_from(["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "3:2"])
+# The pixels of the last two are a little off them.
+ratios = st.sampled_from(["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "3:2", "13:7", "7:13"])
 
 
 @settings(deadline=None)
@@ -93,7 +98,7 @@ def test_nearest_is_always_legal(seconds: int | None, size: str | None, legal: l
     settled = settle(seconds, size, model, "nearest")
     assert SIZE_PATTERN.fullmatch(settled.size)
     assert not legal or settled.seconds in legal
-    assert settle(settled.seconds, settled.size, model, "strict")[:2] == settled[:2] or ":" in "".join(words)
+    assert settle(settled.seconds, settled.size, model, "strict")[:2] == settled[:2]
     assert SIZE_PATTERN.fullmatch(default_size(model))
 
 

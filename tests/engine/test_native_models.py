@@ -158,6 +158,30 @@ async def test_an_upload_goes_to_a_model_that_can(
     assert product.channel("a").asked("create") == []
 
 
+@pytest.mark.parametrize("path", ["edits", "extensions"])
+async def test_an_upload_for_a_model_that_nobody_serves(launch: Launch, path: str) -> None:
+    """A model that does not exist is what is wrong, not the client's file; one that cannot is named."""
+    product = await opened(launch)
+    for model, code, param in (("nova", "model_not_found", "model"), ("blind", "unsupported_operation", "video")):
+        form = aiohttp.FormData({"prompt": "at night", "model": model, "seconds": "4"})
+        form.add_field("video", product.channel("a").film, filename="film.mp4", content_type="video/mp4")
+        _, body, _ = await product.call("POST", f"/v1/videos/{path}", data=form)
+        assert (body["error"]["code"], body["error"]["param"]) == (code, param)
+        assert f"'{model}'" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(("kind", "param"), [("remix", "seconds"), ("edit", "seconds"), ("extend", "size")])
+async def test_a_model_that_cannot_make_the_sources_values(launch: Launch, kind: str, param: str) -> None:
+    """Length and size are the source's, so that the named model is to blame where it cannot make them."""
+    short = "short: {upstream: all, seconds: [4], sizes: [1280x720]}"
+    product = await opened(launch, f", models: {{all: {{upstream: all}}, {short}}}")
+    made_from = await source(product, "all", seconds="8", size="1920x1080")
+    status, body, _ = await follow(product, kind, made_from, seconds="5", model="short")
+    assert (status, body["error"]["param"]) == (400, "model")
+    assert f"'short' cannot make a video of the source's {param}" in body["error"]["message"]
+    assert product.channel("a").asked(kind) == []
+
+
 # ---------------------------------------------------------------- the seconds of an extension
 
 
@@ -212,6 +236,43 @@ async def test_a_stitched_whole_is_made_anew_at_a_legal_length(launch: Launch, k
     status, video, headers = await follow(product, kind, longer["id"])
     assert (status, video["seconds"], headers["x-reelgate-adjusted"]) == (200, "8", "seconds=16")
     assert product.channel("a").asked("create")[-1].seconds == 8
+
+
+async def test_an_edit_of_a_stitched_whole_is_made_anew_at_a_legal_length(launch: Launch) -> None:
+    """What is made anew is legal also where the long video came from an extension by way of a native edit."""
+    product = await opened(launch, ", remix: reimagine")
+    longer = (await follow(product, "extend", await source(product, "all", seconds="8"), seconds="7"))[1]
+    await product.done(longer["id"])
+    edited = (await follow(product, "edit", longer["id"]))[1]
+    assert (await product.done(edited["id"]))["seconds"] == "15"
+    status, video, headers = await follow(product, "remix", edited["id"])
+    assert (status, video["seconds"], headers["x-reelgate-adjusted"]) == (200, "8", "seconds=15")
+    assert product.channel("a").asked("create")[-1].seconds == 8
+
+
+@pytest.mark.parametrize("mapping", ["strict", "nearest"])
+async def test_an_extension_keeps_the_size_of_its_source(launch: Launch, mapping: str) -> None:
+    """A size that the entry does not offer any more is no reason to refuse an extension, nor to move it."""
+    product = await opened(launch)
+    made_from = await source(product, "all", size="3840x2160")
+    await product.reload(entry(f", mapping: {mapping}, models: {{all: {{upstream: all, sizes: [1280x720]}}}}"))
+    status, video, headers = await follow(product, "extend", made_from, seconds="5")
+    assert (status, video["size"], headers.get("x-reelgate-adjusted")) == (200, "3840x2160", None)
+    assert product.channel("a").asked("extend")[-1].size == "3840x2160"
+
+
+async def test_a_video_that_waits_for_what_is_not_made_any_more(launch: Launch) -> None:
+    """Where `mapping: nearest` would move a video that was accepted, it waits, and the operator reads why."""
+    product = await launch(entry(", max_running: 1"), plugins=PLUGINS)
+    held: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    product.channel("a").then("fetch", held)
+    await product.create(model="all")
+    waits = await product.create(model="all", size="1920x1080")
+    only = "models: {all: {upstream: all, sizes: [1280x720]}}"
+    await product.reload(entry(f", max_running: 1, mapping: nearest, {only}"))
+    _, told, _ = await product.call("GET", f"/admin/api/videos/{waits['id']}")
+    assert told["waits_for"] == {"a": "it does not make what was accepted any more: size=1920x1080"}
+    held.cancel()
 
 
 # ---------------------------------------------------------------- cards and prices

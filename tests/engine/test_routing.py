@@ -78,6 +78,15 @@ async def test_weights_share_a_tier(launch: Launch) -> None:
     assert made["b"] > made["c"] > 20
 
 
+async def test_the_model_that_stands_in_may_not_be_served(launch: Launch) -> None:
+    """A request without a model is told so: the client did not name the one that is missing."""
+    product = await launch(PAIR.replace("sora-2", "veo"), plugins=PLUGINS)
+    for fields, words in (({}, "No model was named"), ({"model": "sora-2"}, "The model 'sora-2' does not exist")):
+        status, body, _ = await product.call("POST", "/v1/videos", json={"prompt": "x", **fields})
+        assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
+        assert body["error"]["message"].startswith(words)
+
+
 # ---------------------------------------------------------------- metadata.channel
 
 

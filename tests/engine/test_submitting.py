@@ -86,6 +86,21 @@ async def test_an_unknown_outcome_is_never_submitted_again(launch: Launch, error
     assert product.channel("b").asked("create") == []
 
 
+async def test_a_bug_before_the_order_is_no_unknown_outcome(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin breaks inside `unpaid` was not ordered: the next channel makes the video, and nobody waits."""
+    product = await launch(TWO, plugins=PLUGINS)
+    broken = product.channel("a")
+
+    async def create(request: object) -> None:
+        with broken.upstream.unpaid():
+            raise KeyError("a bug in the plugin")
+
+    monkeypatch.setattr(broken, "create", create)
+    video = await product.create()
+    assert (await product.done(video["id"]))["status"] == "completed"
+    assert len(product.channel("b").asked("create")) == 1
+
+
 @pytest.mark.parametrize(
     "error", [refused_by_connection(), AccountRefused("No money."), Throttled("Busy.", retry_after=9)]
 )

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from proxy.errors import InvalidRequest, RateLimited
+from proxy.inputs import PictureForm
 from proxy.media import files, forms, frames, pictures, pieces, turns
 from proxy.media.inputs import Inputs
 from proxy.media.turns import Turns
-from proxy.models import PictureForm
 from proxy.records import Upload
 from proxy.store import StoreBusy
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened

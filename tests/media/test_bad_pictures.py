@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from proxy.errors import InvalidRequest
+from proxy.inputs import Picture, PictureForm
 from proxy.media import forms, pictures
-from proxy.models import Picture, PictureForm
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened
 from tests.media.test_large_pngs import png
 

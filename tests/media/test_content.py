@@ -13,7 +13,8 @@ from aiohttp import ClientPayloadError
 from proxy.errors import NotFound
 from proxy.media.ranges import Span, Suffix
 from proxy.media.sources import opened
-from proxy.models import Source, Spooled
+from proxy.models import Source
+from proxy.spooled import Spooled
 from tests.media.wire import DATA, ETAG, SIZE, Exchange, Front, RawUpstream, chunked, closing, good, ignoring
 
 LAST_MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from proxy.api import asks, documents
 from proxy.api.fieldnames import Tree
 from proxy.api.parts import PartReader
+from proxy.inputs import Picture, PictureForm
 from proxy.media import forms
 from proxy.media.inputs import Inputs
-from proxy.models import Picture, PictureForm
 from proxy.records import Ask, StoredFile
 from tests.media.looks import ALIKE, far, file_of, look, motif, opened
 

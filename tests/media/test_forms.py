@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from proxy.errors import InvalidRequest
+from proxy.inputs import Picture, PictureForm
 from proxy.media import forms, pictures
-from proxy.models import Picture, PictureForm
 from tests.media.looks import ALIKE, TURNED, far, file_of, look, motif, opened
 
 KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}

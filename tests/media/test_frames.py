@@ -13,7 +13,8 @@ from PIL import Image, ImageColor
 from proxy.errors import InvalidRequest, UnsupportedOperation, UpstreamError
 from proxy.media import stills
 from proxy.media.frames import frame, on_disk, probe
-from proxy.models import Source, Spooled
+from proxy.models import Source
+from proxy.spooled import Spooled
 from tests.media.videos import COLOURS, clip, sound
 from tests.media.wire import Exchange, Front, RawUpstream
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import InvalidRequest, Unauthorized
+from proxy.inputs import Picture
 from proxy.media.input_links import LIFE, InputLinks
 from proxy.media.inputs import Inputs
-from proxy.models import Picture
 from proxy.records import StoredFile, Upload
 from tests.media.looks import file_of, motif
 from tests.media.videos import clip

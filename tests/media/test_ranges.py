@@ -28,7 +28,8 @@ from proxy.media.ranges import (
     resolve,
     unchanged,
 )
-from proxy.models import Source, Spooled
+from proxy.models import Source
+from proxy.spooled import Spooled
 from tests.media.wire import Exchange, Front, RawUpstream
 
 ETAG = '"abc"'

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from plugins.gemini import FILE_LIFE
+from plugins.gemini import FILE_LIFE, GOOGLE
 from proxy import (
     AccountRefused,
     ApiError,
@@ -98,6 +98,22 @@ async def test_an_odd_file_fails_nothing(recorder: Recorder, state: Any) -> None
     """A file in a state that nobody knows is an error of the upstream's."""
     with pytest.raises(UpstreamError, match="state"):
         await fetched(recorder, interaction("completed", film(uri=URI)), {"state": state})
+
+
+async def test_the_last_film_of_the_last_turn(recorder: Recorder) -> None:
+    """Where an edit shows the turns before it too, or the model several films, the result is what the SDK takes."""
+    turns = (
+        [film(uri="https://cdn.example.com/source.mp4")],
+        [film(uri="https://cdn.example.com/draft.mp4"), film(uri=URI)],
+    )
+    steps: list[dict[str, Any]] = []
+    for content in turns:
+        steps += [{"type": "user_input", "content": []}, {"type": "model_output", "content": content}]
+    found = await fetched(recorder, interaction("completed", steps=steps), {"state": "ACTIVE"})
+    assert found.facts["uri"] == URI
+    steps[-1] = {"type": "model_output", "error": {"code": 3, "message": SAFETY}}
+    found = await fetched(recorder, interaction("completed", steps=steps))
+    assert found.error == JobError("moderation_blocked", SAFETY)
 
 
 async def test_an_address_that_is_no_file_is_ready(recorder: Recorder) -> None:
@@ -248,6 +264,14 @@ async def test_an_odd_operation_fails_nothing(recorder: Recorder, answer: Any) -
         await fetched(recorder, answer, job=OLD_JOB)
 
 
+async def test_a_gateway_names_its_operations(recorder: Recorder) -> None:
+    """What was ordered as a prediction is asked for as one, whatever its name looks like."""
+    async with opened(recorder, shape="predict") as channel:
+        say_in_turn(recorder, {"name": "task-77"}, {"name": "task-77"})
+        assert (await channel.fetch(await channel.create(veo()))).status == "in_progress"
+    assert recorder.last.target == "/v1beta/task-77"
+
+
 async def test_a_name_stays_below_the_api(recorder: Recorder) -> None:
     """A name that leads elsewhere is not followed."""
     async with opened(recorder) as channel:
@@ -274,6 +298,8 @@ async def test_a_film_of_google_comes_by_the_gateway(recorder: Recorder) -> None
         elsewhere = recorder.base_url.replace("127.0.0.1", "localhost")
         other = await channel.content(UpstreamJob(TASK, "completed", facts={"uri": f"{elsewhere}/a.mp4"}), "video")
         assert other.url == f"{elsewhere}/a.mp4"
+        alike = f"{GOOGLE}.example.com/v1beta/files/abc123:download"
+        assert (await channel.content(UpstreamJob(TASK, "completed", facts={"uri": alike}), "video")).url == alike
         with pytest.raises(UpstreamError):
             async with channel.upstream.open(other):
                 pass

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,16 @@ import pytest
 
 from proxy.testing import SimulatorServer
 from tests.plugins.gemini_bodies import INTERACTIONS, OMNI, PREDICT, VEO, filled
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.gemini_files import KEY
 from tests.simulators.vertex import FILTERED
 
-HERE = Path(__file__).parent
+PEER = Path(__file__).parent / "gemini_peer.py"
 GOOGLE = "https://generativelanguage.googleapis.com"
 BODY = INTERACTIONS["background"]
 ENDS = ("failed", "cancelled", "incomplete", "budget_exceeded")
 PAUSES = ("queued", "in_progress", "requires_action", "requires_continuation")
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -37,45 +33,15 @@ async def sim() -> AsyncIterator[GeminiSimulator]:
         yield simulator
 
 
-async def peer(sim: GeminiSimulator, variable: str, version: str) -> AsyncIterator[Ask]:
-    """google-genai in a process of its own: orders in, answers out."""
-    if (python := os.environ.get(variable)) is None:
-        pytest.skip(f"{variable} must name a Python with google-genai {version}, in an environment of its own")
-    process = await asyncio.create_subprocess_exec(
-        python,
-        str(HERE / "gemini_peer.py"),
-        sim.base_url,
-        KEY,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"]},
-        limit=2**26,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said["broken"]
-        return said
-
-    yield ask
-    stdin.close()
-    await process.wait()
-
-
 @pytest.fixture
 async def omni(sim: GeminiSimulator) -> AsyncIterator[Ask]:
-    async for ask in peer(sim, "REELGATE_GENAI_PYTHON", "3.4.0"):
+    async with driven("REELGATE_GENAI_PYTHON", "google-genai 3.4.0", PEER, sim.base_url, KEY) as ask:
         yield ask
 
 
 @pytest.fixture
 async def veo(sim: GeminiSimulator) -> AsyncIterator[Ask]:
-    async for ask in peer(sim, "REELGATE_GENAI2_PYTHON", "2.34.0"):
+    async with driven("REELGATE_GENAI2_PYTHON", "google-genai 2.34.0", PEER, sim.base_url, KEY) as ask:
         yield ask
 
 

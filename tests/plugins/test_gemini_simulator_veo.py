@@ -88,6 +88,7 @@ VEO_REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (VEO, {}, {"image": {**VEO_PICTURE, "mimeType": "image/gif"}}),
     (VEO, {}, {"image": {**VEO_PICTURE, "bytesBase64Encoded": "YWJj"}}),
     (VEO, {}, {"lastFrame": {"bytesBase64Encoded": PNG}}),
+    (VEO, {}, {"lastFrame": VEO_PICTURE}),
     (VEO, {}, {"video": {"uri": "https://a.example/a.mp4"}}),
     (VEO, {}, {"video": {"encodedVideo": PNG, "encoding": "video/mp4"}}),
     (VEO, {"personGeneration": "allow_adult"}, {}),

@@ -181,6 +181,7 @@ def test_what_costs_or_leads_elsewhere_is_refused() -> None:
     """Storage, webhooks, tools, other interactions and all that changes a price are for the operator to allow."""
     assert Gemini.priced_metadata >= {
         *("store", "stream", "background", "delivery", "gcs_uri", "webhook_config", "webhookconfig", "labels", "tools"),
+        *("storage_uri", "pubsub_topic", "numberofvideos", "candidatecount"),
         *("previous_interaction_id", "task", "storageuri", "samplecount", "resolution", "duration", "service_tier"),
     }
 
@@ -200,13 +201,15 @@ async def test_what_comes_after_names_its_interaction(recorder: Recorder, kind: 
     }
 
 
-@pytest.mark.parametrize("kind", ["edit", "extend"])
-async def test_an_uploaded_clip_is_a_part(recorder: Recorder, tmp_path: Path, kind: Kind) -> None:
-    """A clip goes along as base64; a picture beside it is a reference."""
-    clip = Clip(tmp_path / "clip.mp4")
+@pytest.mark.parametrize(("kind", "own", "googles"), [("edit", "mp4", "mp4"), ("extend", "quicktime", "mov")])
+async def test_an_uploaded_clip_is_a_part(
+    recorder: Recorder, tmp_path: Path, kind: Kind, own: str, googles: str
+) -> None:
+    """A clip goes along as base64 with Google's word for its type; a picture beside it is a reference."""
+    clip = Clip(tmp_path / "clip", f"video/{own}")
     await asyncio.to_thread(clip.path.write_bytes, b"a film")
     body = await sent(recorder, kind, video=clip, images=(PICTURE,))
-    part = {"type": "video", "data": base64.b64encode(b"a film").decode(), "mime_type": "video/mp4"}
+    part = {"type": "video", "data": base64.b64encode(b"a film").decode(), "mime_type": f"video/{googles}"}
     text = {"type": "text", "text": f"[# References <IMAGE_REF_0>@Image1] {PROMPT}"}
     assert body["input"] == step(part, IMAGE, text)
     assert body["generation_config"] == {"video_config": {"task": kind}}
@@ -300,6 +303,11 @@ def test_a_shape_has_its_own_models(shape: str, has: Mapping[str, Model], has_no
         ("interactions", {"last_frame": LAST}, "last_frame"),
         ("interactions", {"last_frame": LAST, "images": (PICTURE, PICTURE)}, "last_frame"),
         ("interactions", {"audio": False}, "audio"),
+        ("interactions", {"seed": 2**31}, "seed"),
+        ("predict", {"seed": -1}, "seed"),
+        ("predict", {"seed": 2**32}, "seed"),
+        ("predict", {"last_frame": LAST}, "last_frame"),
+        ("predict", {"kind": "extend", "video": Clip(Path("clip.mov"), "video/quicktime")}, "video"),
         ("predict", {"audio": False}, "audio"),
         ("predict", {"size": "1920x1080", "seconds": 6}, "seconds"),
         ("predict", {"size": "3840x2160", "seconds": 4}, "seconds"),

@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 import plugins.replicate
 from plugins._replicate_models import TABLE
-from plugins.replicate import Replicate
+from plugins.replicate import Replicate, ReplicateOptions
 from proxy import InvalidRequest
 from proxy.channels import survey
 from proxy.engine.limits import default_seconds, settle
 from proxy.testing import ChannelContract, SimulatorServer
 from tests.plugins.openai_oracle import PROMPT, Recorder, recording
 from tests.plugins.replicate_bench import KEY, LAST, PICTURE, PREDICTION, VERSION, opened, prediction, request
-from tests.simulators.replicate import ReplicateSimulator
+from tests.simulators.replicate import HOUR, ReplicateSimulator
 
 VEO = {"prompt": PROMPT, "duration": 8, "aspect_ratio": "16:9", "resolution": "720p"}
 ANY = {"prompt": PROMPT, "duration": 8, "aspect_ratio": "16:9"}
@@ -39,6 +40,33 @@ class TestReplicate(ChannelContract):
         "canceled": "failed",
         "aborted": "failed",
     }
+
+    @pytest.mark.parametrize("early", [True, False])
+    async def test_a_result_that_vanished_is_expired(self, tmp_path: Path, early: bool) -> None:
+        """A video that is asked for after its hour, or whose result went before, is `expired` and stays completed."""
+        async with self.product(tmp_path) as product:
+            video_id = await product.made()
+            job = product.sim.latest
+            product.sim.finish(job.id)
+            if not early:
+                # Nothing but the clock says so.
+                product.sim.result_seconds = 10 * HOUR
+                job.completed_at = (job.completed_at or 0) - HOUR
+            await product.until(video_id, "completed")
+            if early:
+                product.sim.vanish(job.id)
+            content = await product.call("GET", f"/v1/videos/{video_id}/content")
+            assert (content.status, content.code) == (404, "expired")
+            assert (await product.call("GET", f"/v1/videos/{video_id}")).json["status"] == "completed"
+
+    async def test_the_archive_has_what_vanished(self, tmp_path: Path) -> None:
+        """The archive copies a result at once, so that it is there after its hour."""
+        async with self.product(tmp_path, {**self.entry, "content": "archive"}, archive=str(tmp_path / "a")) as product:
+            video_id = await product.completed()
+            whole = product.sim.content_of(product.sim.latest)
+            await product.call("GET", f"/v1/videos/{video_id}/content")
+            product.sim.vanish(product.sim.latest.id)
+            assert (await product.call("GET", f"/v1/videos/{video_id}/content")).body == whole
 
 
 class Strict(ReplicateSimulator):
@@ -207,6 +235,28 @@ def test_what_may_cost_more() -> None:
     """Who is told of a prediction, its version and its work are no client's affair, and all that changes a price."""
     keys = {"webhook", "webhook_events_filter", "stream", "version", "num_inference_steps", "num_outputs", "resolution"}
     assert keys <= Replicate.priced_metadata
+    # Whatever a model calls its sound.
+    assert {"generate_audio", "enable_audio", "with_audio"} <= Replicate.priced_metadata
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "can"),
+    [
+        ("google/veo-3.1", {}, (True, 3, True)),
+        ("google/veo-3.1", {"fields": {"google/veo-3.1": {"images": "", "last_frame": ""}}}, (True, 1, False)),
+        ("kwaivgi/kling-v2.6", {"fields": {"kwaivgi/kling-v2.6": {"last_frame": "end"}}}, (True, 1, True)),
+        ("luma/ray-flash-2-720p", {"fields": {"luma/ray-flash-2-720p": {"images": "stills"}}}, (True, None, True)),
+        ("acme/film", {}, (True, None, True)),
+        ("acme/film", {"read_schema": False}, (True, 1, False)),
+        ("deployments/acme/film", {}, (True, 1, False)),
+        (VERSION, {"fields": {VERSION: {"image": ""}}}, (False, 1, False)),
+    ],
+)
+def test_what_a_model_can_do(model: str, options: dict[str, Any], can: tuple[bool, int | None, bool]) -> None:
+    """A model is offered with the pictures that it has inputs for, as far as that is known without its schema."""
+    limits = Replicate.limits(msgspec.convert(options, ReplicateOptions), model)
+    assert limits is not None
+    assert (limits.image, limits.max_images, limits.last_frame) == can
 
 
 @pytest.mark.parametrize(
@@ -237,6 +287,11 @@ async def test_nothing_is_left_out_in_silence(recorder: Recorder, changes: dict[
         ({"fields": {"acme/film": {"prompt": ""}}}, "prompt is empty"),
         ({"fields": {"acme/film": {"image": ["x"]}}}, "image (channel r): must be a text, not a list"),
         ({"fields": ["acme/film"]}, "fields (channel r): must be a mapping"),
+        ({"fields": {"film": {"image": "x"}}}, "fields of film: 'film' is no model of Replicate: the operator"),
+        ({"fields": {"acme/film": {"image": "prompt"}}}, "fields of acme/film: image and prompt have the same name"),
+        ({"fields": {"acme/film": {"image": "x", "images": "x"}}}, "fields of acme/film: images and image have the"),
+        ({"models": ["film"]}, "has the model film"),
+        ({"models": ["https://replicate.com/acme/film"]}, "has the model https://replicate.com/acme/film"),
         ({"cancel_after": "soon"}, "cancel_after must look like 90s or 5m"),
         ({"field": {}}, "did you mean fields?"),
     ],

@@ -11,9 +11,9 @@ import pytest
 import plugins.replicate
 from proxy import ApiError, Outcome, UnsupportedOperation
 from proxy.testing import SimulatorServer
+from tests.plugins.fal_wire import say_in_turn
 from tests.plugins.openai_oracle import PROMPT, Recorder, recording
 from tests.plugins.replicate_bench import KEY, LAST, PICTURE, VERSION, opened, prediction, request, schema
-from tests.plugins.runway_wire import say_in_turn
 from tests.simulators.replicate import ReplicateSimulator
 
 
@@ -108,6 +108,24 @@ async def test_a_schema_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
             clock[0] += later
             await channel.create(wanted)
             assert len(sim.calls("model")) == asked
+
+
+async def test_an_old_schema_is_better_than_none(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a schema cannot be read again, its names still count: under others, a picture would be left out."""
+    clock = [1000.0]
+    monkeypatch.setattr(plugins.replicate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    wanted = request(model="acme/film", images=(PICTURE,))
+    known = schema({"prompt": {}, "start_image": {}})
+    broken: Any = (503, {"detail": "Later"})
+    taken = prediction("starting")
+    say_in_turn(recorder, known, taken, broken, taken, taken, broken, taken, known, taken)
+    async with opened(recorder) as channel:
+        for later in (0, 3601, 59, 2, 61):
+            clock[0] += later
+            await channel.create(wanted)
+    assert [call.method for call in recorder.calls] == "GET POST GET POST POST GET POST GET POST".split()  # noqa: SIM905
+    bodies = [call.json for call in recorder.calls if call.method == "POST"]
+    assert bodies == [{"input": {"prompt": PROMPT, "start_image": PICTURE.data_uri}}] * 5
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
-import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from PIL import Image
 from proxy import Picture
 from proxy.testing import SimulatorServer
 from tests.plugins import replicate_bench
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.media import picture
 from tests.simulators.replicate import THROTTLED, ReplicateSimulator
 from tests.simulators.replicate_models import CARDS
@@ -27,8 +26,6 @@ KEY = f"r8_{'7a' * 18}b"
 VEO, FLIPBOOK = CARDS[0], CARDS[-1]
 CLIP: dict[str, Any] = {"prompt": "a paper boat", "duration": 8, "aspect_ratio": "16:9"}
 OFFICIAL = {"model": VEO.name}
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -40,32 +37,9 @@ async def sim() -> AsyncIterator[ReplicateSimulator]:
 @pytest.fixture
 async def sdk(sim: ReplicateSimulator) -> AsyncIterator[Ask]:
     """replicate in a process of its own: orders in, answers out."""
-    if (python := os.environ.get("REELGATE_REPLICATE_PYTHON")) is None:
-        pytest.skip("REELGATE_REPLICATE_PYTHON must name a Python with replicate 1.0.7, in an environment of its own")
-    process = await asyncio.create_subprocess_exec(
-        python,
-        str(HERE / "replicate_peer.py"),
-        sim.base_url,
-        KEY,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said["broken"]
-        return said
-
-    yield ask
-    stdin.close()
-    await process.wait()
+    script = HERE / "replicate_peer.py"
+    async with driven("REELGATE_REPLICATE_PYTHON", "replicate 1.0.7", script, sim.base_url, KEY) as ask:
+        yield ask
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 import plugins.runway
-from plugins._runway_models import MODELS
+from plugins._runway_models import MODELS, shape
 from plugins.runway import Runway
 from proxy import InvalidRequest, Picture, UpstreamJob
 from proxy.engine.limits import default_seconds, default_size, settle
@@ -30,7 +30,9 @@ from tests.plugins.runway_wire import (
     task,
 )
 from tests.simulators.runway import RunwaySimulator
+from tests.simulators.runway_models import IMAGE, OLD_MODELS, RULES, TEXT
 
+FIRST = {"uri": URI, "position": "first"}
 STATES = {
     "PENDING": "queued",
     "THROTTLED": "queued",
@@ -75,8 +77,8 @@ async def test_text_goes_to_its_own_route(recorder: Recorder) -> None:
 
 
 async def test_a_picture_goes_to_image_to_video(recorder: Recorder) -> None:
-    """A creation with a picture is image_to_video, and the picture a data URI."""
-    body = {"model": "gen4.5", "promptText": PROMPT, "ratio": "1104:832", "duration": 5, "promptImage": URI}
+    """A creation with a picture is image_to_video, and the picture the first frame, as a data URI."""
+    body = {"model": "gen4.5", "promptText": PROMPT, "ratio": "1104:832", "duration": 5, "promptImage": [FIRST]}
     assert await sent(recorder, images=(PICTURE,), size="1104x832") == ("/v1/image_to_video", body)
 
 
@@ -84,7 +86,7 @@ async def test_a_last_frame_makes_a_list_of_positions(recorder: Recorder) -> Non
     """Two ends are two items of promptImage, each with its position."""
     path, body = await sent(recorder, model="veo3.1", seconds=8, images=(PICTURE,), last_frame=LAST)
     assert path == "/v1/image_to_video"
-    assert body["promptImage"] == [{"uri": URI, "position": "first"}, {"uri": LAST_URI, "position": "last"}]
+    assert body["promptImage"] == [FIRST, {"uri": LAST_URI, "position": "last"}]
 
 
 async def test_every_call_has_key_and_version(recorder: Recorder) -> None:
@@ -135,6 +137,15 @@ async def test_a_model_gets_the_fields_that_it_has(recorder: Recorder, model: st
         ({"model": "kling_4", "size": "2200x940", "images": (PICTURE,)}, {"ratio": "auto_1080p"}),
         ({"model": "grok_imagine_1_5", "size": "1080x1080"}, {"ratio": "1:1", "resolution": "1080p"}),
         ({"model": "grok_imagine_1_5", "size": "720x960", "images": (PICTURE,)}, {"resolution": "720p"}),
+        ({"model": "grok_imagine_1_5", "size": "848x480"}, {"ratio": "16:9", "resolution": "480p"}),
+        ({"model": "grok_imagine_1_5_lite", "size": "1744x1152"}, {"ratio": "1744:1152"}),
+        ({"model": "grok_imagine_1_5_lite", "size": "480x720", "images": (PICTURE,)}, {"ratio": "auto_480p"}),
+        ({"model": "happyhorse_1_0", "size": "1108x832"}, {"ratio": "1108:832"}),
+        ({"model": "happyhorse_1_0", "size": "1662x1248", "images": (PICTURE,)}, {"resolution": "1080p"}),
+        ({"model": "wan3", "size": "720x544"}, {"ratio": "720:544"}),
+        ({"model": "wan3_prime", "size": "1104x832", "images": (PICTURE,)}, {"ratio": "auto_720p"}),
+        ({"model": "h3_max", "size": "480x854"}, {"resolution": "480p"}),
+        ({"model": "h3_max", "size": "1280x720", "images": (PICTURE,)}, {"resolution": "768p"}),
     ],
 )
 async def test_sizes_in_the_words_of_the_model(
@@ -214,8 +225,8 @@ PRICES = [
     ("seedance2_5", "1470x630", None, 0.30),
     ("seedance2_5", "1920x1080", None, 0.68),
     ("hailuo3", "1280x720", None, 0.10),
-    ("hailuo3", "768x768", None, 0.10),
-    ("hailuo3", "1920x1080", None, 0.15),
+    ("hailuo3", "720x720", None, 0.10),
+    ("hailuo3", "2560x1440", None, 0.15),
     ("gemini_omni_flash", "1280x720", None, 0.10),
     ("gemini_omni_flash_1.1", "1280x720", None, None),
     ("klingO3_pro", "1920x1080", None, None),
@@ -226,6 +237,31 @@ PRICES = [
 def test_prices(name: str, size: str, audio: bool | None, price: float | None) -> None:
     """A second costs what the sheet says, by the size and the sound; what it does not say is not known."""
     assert MODELS[name].price_of(size, audio=audio) == price
+
+
+def test_every_model_of_the_api_is_known() -> None:
+    """What the simulator's table has, which is held to the SDK's types, the plugin's table has too."""
+    made = {model for route, model in RULES if route in (IMAGE, TEXT)} - set(OLD_MODELS)
+    assert made | {"aleph2"} == MODELS.keys()
+
+
+def test_what_follows_its_picture_gets_one_of_the_right_shape() -> None:
+    """Where Runway takes no shape beside a picture, the core gives the picture the shape that was ordered."""
+    shapeless = {
+        name
+        for name, model in MODELS.items()
+        if model.image and "auto" in shape(request(model=name, images=(PICTURE,))).get("ratio", "auto")
+    }
+    assert shapeless == {name for name, model in MODELS.items() if model.exact_image} | {"h3_max"}
+
+
+def test_what_hailuo_costs_is_sure() -> None:
+    """Each size of a model that has two finenesses is one of the two, with its own price."""
+    model = MODELS["hailuo3"]
+    ordered = {(shape(request(model="hailuo3", size=size))["resolution"], model.price_of(size)) for size in model.sizes}
+    assert ordered == {("768p", 0.10), ("2k", 0.15)}
+    with pytest.raises(InvalidRequest):
+        settle(None, "640x360", model, "strict")
 
 
 def test_what_models_can_do() -> None:
@@ -255,7 +291,7 @@ async def test_what_models_promise_is_taken(name: str) -> None:
     """Each size and duration of a model, with and without pictures, passes the simulator's closed rules."""
     model = MODELS[name]
     wishes = {"seed": 7, "audio": model.audio, "negative_prompt": "rain", "prompt": "a kite"}
-    asked = [settle(None, size, model, "strict").size for size in model.sizes]
+    asked = [settle(None, size, model, "strict").size for size in model.sizes or (None,)]
     pictures: list[Mapping[str, Any]] = [{}, {"images": (PICTURE,)}]
     pictures += [{"images": (PICTURE,), "last_frame": PICTURE}] if model.last_frame else []
     async with SimulatorServer(RunwaySimulator(keys={KEY})) as sim, opened(sim) as channel:

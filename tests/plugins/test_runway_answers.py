@@ -150,6 +150,7 @@ ISSUE = {"error": "Validation of body failed", "issues": [{"message": "Too long"
         (400, {**ISSUE, "issues": [{"message": "Hm", "path": ["new"]}]}, InvalidRequest, "failed: Hm", None),
         (400, {**ISSUE, "issues": "odd"}, InvalidRequest, "Validation of body failed", None),
         (400, {"error": "You do not have enough credits."}, AccountRefused, "no credits left", None),
+        (400, {"error": "The X-Runway-Version header is wrong."}, AccountRefused, "Only the operator", None),
         (401, {"error": "Unauthorized"}, AccountRefused, "credentials", None),
         (404, {"error": "Not found"}, UpstreamGone, "Not found", None),
         (405, {"error": "Method not allowed"}, UpstreamGone, "Method not allowed", None),

@@ -122,7 +122,7 @@ async def test_a_source_without_an_address_orders_nothing(
 def clip(folder: Path) -> Clip:
     file = folder / "clip.mp4"
     file.write_bytes(bytes(range(256)) * 16)
-    return Clip(file, "video/mp4", "clip.mp4", "https://here.example.com/clip")
+    return Clip(file, "video/mp4", "Anna", "https://here.example.com/clip")
 
 
 def place(store: Recorder, **changes: Any) -> dict[str, Any]:
@@ -134,21 +134,21 @@ def place(store: Recorder, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["edit", "extend"])
 async def test_an_uploaded_clip_is_put_up_first(recorder: Recorder, tmp_path: Path, kind: Any) -> None:
     """A client's file goes where Runway says: the signed fields, then the file, without the key; the order names what
-    Runway calls it."""
+    Runway calls it. The client's name for it stays here: Runway refuses one without an ending."""
     film = await asyncio.to_thread(clip, tmp_path)
     async with recording() as store:
         say_in_turn(recorder, place(store), {"id": TASK})
         async with opened(recorder, allow_hosts=[store.base_url.partition("//")[2]]) as channel:
             await (channel.edit if kind == "edit" else channel.extend)(request(kind=kind, video=film), None)
     first, second = recorder.calls
-    assert (first.target, first.json) == ("/v1/uploads", {"filename": "clip.mp4", "type": "ephemeral"})
+    assert (first.target, first.json) == ("/v1/uploads", {"filename": "video.mp4", "type": "ephemeral"})
     assert (second.target, second.json["videoUri"]) == ("/v1/video_to_video", "runway://1")
     (upload,) = store.calls
     assert (upload.method, upload.target, KEY in str(upload.headers)) == ("POST", "/bucket", False)
     assert [(part.name, part.filename) for part in upload.parts] == [
         ("key", None),
         ("Policy", None),
-        ("file", "clip.mp4"),
+        ("file", "video.mp4"),
     ]
     assert upload.parts[2].data == bytes(range(256)) * 16
 

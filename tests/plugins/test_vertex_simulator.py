@@ -266,6 +266,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (VEO, {}, {"image": {"bytesBase64Encoded": "YWJj", "mimeType": "image/png"}}),
     (VEO, {}, {"image": {"bytesBase64Encoded": "?", "mimeType": "image/png"}}),
     (VEO, {}, {"lastFrame": {**PICTURE, "mimeType": "image/gif"}}),
+    (VEO, {}, {"lastFrame": PICTURE}),
     (VEO, {}, {"video": {**PICTURE, "mimeType": "video/mp4"}}),
     (VEO, {"durationSeconds": 4}, {"video": {"gcsUri": "gs://b/a.mp4", "mimeType": "video/mp4"}}),
     (VEO, {}, {"video": {"gcsUri": "gs://b/a.mp4", "mimeType": "video/mp4"}, "mask": {**PICTURE, "maskMode": "x"}}),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
 import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from PIL import Image
 
 from proxy.testing import SimulatorServer
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.vertex import FILTERED, VertexSimulator
 
 PARENT = "projects/reelgate-test/locations/us-central1/publishers/google/models/veo-3.1-generate-001"
@@ -24,8 +23,6 @@ HERE = Path(__file__).parent
 PNG = io.BytesIO()
 Image.new("RGB", (64, 36), (200, 30, 60)).save(PNG, "PNG")
 PICTURE = {"imageBytes": base64.b64encode(PNG.getvalue()).decode(), "mimeType": "image/png"}
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -37,33 +34,11 @@ async def sim() -> AsyncIterator[VertexSimulator]:
 @pytest.fixture
 async def sdk(sim: VertexSimulator, tmp_path: Path) -> AsyncIterator[Ask]:
     """google-genai in a process of its own: orders in, answers out."""
-    if (python := os.environ.get("REELGATE_GENAI_PYTHON")) is None:
-        pytest.skip("REELGATE_GENAI_PYTHON must name a Python with google-genai, in an environment of its own")
     file = tmp_path / "key.json"
     file.write_text(json.dumps(sim.credentials()))
-    process = await asyncio.create_subprocess_exec(
-        python,
-        str(HERE / "genai_peer.py"),
-        sim.base_url,
-        str(file),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said["broken"]
-        return said
-
-    yield ask
-    stdin.close()
-    await process.wait()
+    peer = HERE / "genai_peer.py"
+    async with driven("REELGATE_GENAI_PYTHON", "google-genai 3.4.0", peer, sim.base_url, str(file)) as ask:
+        yield ask
 
 
 async def test_sdk_life(sim: VertexSimulator, sdk: Ask) -> None:

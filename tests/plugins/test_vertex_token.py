@@ -141,7 +141,7 @@ async def test_an_odd_lifetime_is_an_hour(tmp_path: Path, lifetime: Any) -> None
         assert len(v.sim.calls("token")) == 1
 
 
-async def test_the_key_file(tmp_path: Path) -> None:
+async def test_the_key_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A relative path is beside channels.yaml; a key that is changed in the file counts from the next token on."""
     file = tmp_path / "keys" / "veo.json"
     file.parent.mkdir()
@@ -161,6 +161,7 @@ async def test_the_key_file(tmp_path: Path) -> None:
         await asyncio.to_thread(file.unlink)
         with pytest.raises(AccountRefused, match="credentials"):
             await v.bench.submit()
+    assert f"channel {v.channel.name}: credentials cannot be read from {file}: No such file" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ async def test_one_who_leaves_takes_nothing_along() -> None:
     def load() -> Account:
         return account(service_account())
 
-    tokens = Tokens(load, exchange)
+    tokens = Tokens("up", load, exchange)
     one, other = asyncio.create_task(tokens.get()), asyncio.create_task(tokens.get())
     await asked.wait()
     one.cancel()

@@ -19,6 +19,7 @@ from proxy import (
     InvalidRequest,
     JobError,
     ModerationBlocked,
+    Outcome,
     Reply,
     Throttled,
     UnsupportedOperation,
@@ -27,6 +28,7 @@ from proxy import (
     UpstreamJob,
 )
 from proxy.testing.bench import PROMPT, picture
+from proxy.upstream import submission
 from tests.plugins.vertex_bench import vertex
 from tests.simulators.google import EMAIL, service_account
 from tests.simulators.vertex import FILTERED
@@ -90,11 +92,30 @@ async def test_several_pictures_are_references(tmp_path: Path) -> None:
         for wrong, param in (
             ({"seconds": 4}, "seconds"),
             ({"size": "720x1280"}, "size"),
-            ({"last_frame": IMAGE}, None),
+            ({"last_frame": IMAGE}, "last_frame"),
         ):
             with pytest.raises(InvalidRequest) as caught:
                 v.channel.check(replace(request, **wrong))
-            assert caught.value.param == (param or "last_frame")
+            assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "param"),
+    [
+        ("create", {"last_frame": IMAGE}, "last_frame"),
+        ("create", {"seed": -1}, "seed"),
+        ("create", {"seed": 2**32}, "seed"),
+        ("extend", {"video": Clip(Path("clip.webm"), "video/webm")}, "video"),
+    ],
+)
+async def test_what_cannot_be_made_is_refused_before(
+    tmp_path: Path, kind: Any, changes: dict[str, Any], param: str
+) -> None:
+    """What Veo would refuse is refused with the field to blame."""
+    async with vertex(tmp_path) as v:
+        with pytest.raises(InvalidRequest) as caught:
+            v.channel.check(v.bench.request(kind, **changes))
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -159,6 +180,17 @@ async def test_an_extension_names_its_film(tmp_path: Path) -> None:
             v.channel.check(v.bench.request("extend", size="1920x1080"))
 
 
+async def test_a_source_that_cannot_be_had_costs_nothing(tmp_path: Path) -> None:
+    """What goes wrong at the look at a source is before the order: nobody need ask whether it was taken."""
+    async with vertex(tmp_path) as v:
+        source = await v.bench.completed()
+        v.sim.then(json={"name": source.id, "done": True, "response": {}}, on="fetch")
+        with submission(), pytest.raises(UpstreamError) as caught:
+            await v.channel.extend(v.bench.request("extend"), source)
+        assert caught.value.outcome is Outcome.REFUSED
+        assert v.sim.calls("extend") == []
+
+
 async def test_a_short_film_is_a_text(tmp_path: Path) -> None:
     """Base64 that is too short for a file is decoded when the content is asked for; what is broken is an error."""
     async with vertex(tmp_path) as v:
@@ -194,6 +226,10 @@ async def test_a_film_that_was_held_back(tmp_path: Path) -> None:
     ("error", "found"),
     [
         ({"code": 13, "message": "Broke at projects/p-1/locations/x."}, JobError("upstream_failed", "Broke at [id]")),
+        (
+            {"code": 7, "message": f"{EMAIL} may not write to bucket films-of-ours in reelgate-test (project 77123)."},
+            JobError("upstream_failed", "[id] may not write to bucket [id] in [id] ([id])."),
+        ),
         ({"code": 8}, JobError("upstream_failed", "The upstream gave no reason.")),
         (
             {"code": 3, "message": "It violates Google's Responsible AI practices."},
@@ -202,8 +238,8 @@ async def test_a_film_that_was_held_back(tmp_path: Path) -> None:
     ],
 )
 async def test_an_operation_that_failed(tmp_path: Path, error: dict[str, Any], found: JobError) -> None:
-    """An operation's error fails the job with Google's sentence, without the project's name."""
-    async with vertex(tmp_path) as v:
+    """An operation's error fails the job with Google's sentence, without the names of project, account and bucket."""
+    async with vertex(tmp_path, storage="gs://films-of-ours/x") as v:
         job = await v.bench.submit()
         v.sim.then(json={"name": job.id, "done": True, "error": error}, on="fetch")
         assert (await v.channel.fetch(job)).error == found
@@ -231,9 +267,20 @@ async def test_refusals(tmp_path: Path, status: int, word: str, message: str, ki
     assert (message in str(caught.value)) is (kind not in (AccountRefused, Throttled))
 
 
-@pytest.mark.parametrize(("delay", "seconds"), [("37s", 37.0), ("1.5s", 1.5), ("soon", None), (5, None)])
+async def test_a_refusal_names_no_project(tmp_path: Path) -> None:
+    """The operator's project stays out of what a client is told."""
+    async with vertex(tmp_path) as v:
+        said = envelope(400, "Veo is not allowed for reelgate-test here.", "INVALID_ARGUMENT")
+        v.sim.then(status=400, json=said, on="create")
+        with pytest.raises(InvalidRequest, match=r"not allowed for \[id\] here"):
+            await v.bench.submit()
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("37s", 37.0), ("1.5s", 1.5), ("999999s", 86_400.0), ("soon", None), (5, None)]
+)
 async def test_a_retry_info_says_when(tmp_path: Path, delay: Any, seconds: float | None) -> None:
-    """A 429 waits as long as its RetryInfo says, where that is a duration."""
+    """A 429 waits as long as its RetryInfo says, where that is a duration, a day at most."""
     details = [7, {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
     async with vertex(tmp_path) as v:
         said = envelope(429, "Quota exceeded.", "RESOURCE_EXHAUSTED", details=details)

@@ -6,17 +6,15 @@ models run under 20 too.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from proxy.testing import SimulatorServer
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.media import picture
 from tests.simulators.xai import NEWER, PLAIN, TICKS, XaiSimulator
 
@@ -25,8 +23,6 @@ KEY = f"xai-{'7a' * 40}"
 PNG = base64.b64encode(picture("PNG")).decode()
 URI = f"data:image/png;base64,{PNG}"
 FILE = {"type": "file", "mediaType": "image/png", "data": PNG}
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -39,28 +35,12 @@ async def sim() -> AsyncIterator[XaiSimulator]:
 @pytest.fixture
 async def sdk(sim: XaiSimulator) -> AsyncIterator[Ask]:
     """The SDK in a process of its own: orders in, answers out."""
-    if (node := os.environ.get("REELGATE_XAI_NODE")) is None:
-        pytest.skip("REELGATE_XAI_NODE must name a node, and tests/plugins/xai_peer must have its package installed")
-    process = await asyncio.create_subprocess_exec(
-        *(node, str(PEER), sim.base_url, KEY),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
+    async with driven("REELGATE_XAI_NODE", "@ai-sdk/xai (in tests/plugins/xai_peer)", PEER, sim.base_url, KEY) as ask:
 
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, "model": NEWER, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        return said
+        async def with_model(do: str, **order: Any) -> dict[str, Any]:
+            return await ask(do, **{"model": NEWER, **order})
 
-    yield ask
-    stdin.close()
-    await process.wait()
+        yield with_model
 
 
 async def started(sdk: Ask, **order: Any) -> str:

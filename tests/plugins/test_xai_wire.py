@@ -123,11 +123,12 @@ def test_what_models_can_do() -> None:
         return [model.price_of(size) for size in ("848x480", "720x1280", "1080x1080") if size in model.sizes]
 
     assert [prices(one) for one in (first, second, lite)] == [[0.05, 0.07], [0.08, 0.14, 0.25], [0.02, 0.03, 0.14]]
-    assert (first.last_frame, second.last_frame, second.max_images) == (False, True, 7)
+    assert [one.last_frame for one in (first, second, lite)] == [False, True, False]
+    assert second.max_images == 7
     assert second.seconds == tuple(range(1, 16))
     assert second.lengths("extend") == tuple(range(1, 11))
     assert Xai.models["grok-imagine-video-1.5-preview"] == second
-    assert {"storage_options", "reference_images", "resolution", "duration"} <= Xai.priced_metadata
+    assert {"storage_options", "output", "reference_images", "resolution", "duration"} <= Xai.priced_metadata
 
 
 # ---------------------------------------------------------------- polls
@@ -137,6 +138,7 @@ def test_what_models_can_do() -> None:
     ("status", "data", "expected"),
     [
         (202, b"", ("queued", 0)),
+        (202, b"\n", ("queued", 0)),
         (202, {"status": "pending"}, ("queued", 0)),
         (202, {"status": "pending", "progress": 0}, ("queued", 0)),
         (202, {"status": "pending", "progress": 40}, ("in_progress", 40)),
@@ -154,6 +156,13 @@ async def test_states(recorder: Recorder, status: int, data: Any, expected: tupl
     assert (recorder.last.method, recorder.last.target) == ("GET", f"/v1/videos/{TASK}")
     assert (job.id, job.status, job.progress) == (TASK, *expected)
     assert job.url == (FILM if job.status == "completed" else None)
+
+
+async def test_a_film_that_was_stored_is_found_there(recorder: Recorder) -> None:
+    """Where the operator lets results be stored, the film may have the storage's public address alone."""
+    recorder.say(done(url=None, file_output={"file_id": "f", "filename": "a.mp4", "public_url": FILM}))
+    job = await fetched(recorder)
+    assert (job.status, job.url) == ("completed", FILM)
 
 
 async def test_an_empty_202_has_no_type_either(recorder: Recorder) -> None:
@@ -228,6 +237,7 @@ async def test_done_without_a_film(recorder: Recorder, data: dict[str, Any], err
         ),
         ({"error": {"code": "invalid_argument", "message": "Too short."}}, "upstream_failed", "Too short."),
         ({"code": "internal", "error": "It broke."}, "upstream_failed", "It broke."),
+        ({"error": {"code": "internal"}}, "upstream_failed", "The upstream says internal."),
         ({"error": "It broke."}, "upstream_failed", "It broke."),
         ({"error": {"code": 7, "message": ["x"]}}, "upstream_failed", "The upstream gave no reason."),
         ({}, "upstream_failed", "The upstream gave no reason."),
@@ -275,6 +285,7 @@ TEAM = "Your team 3f2a has either used all available credits or reached its mont
         (403, {"code": "permission-denied", "error": TEAM}, AccountRefused, "Only the operator", None),
         (429, {"code": "resource-exhausted", "error": TEAM}, AccountRefused, "Only the operator", None),
         (429, {"error": "Too many requests."}, Throttled, "too busy", None),
+        (429, {"error": "Your rate limit is 1 per second. Raise it on the billing page."}, Throttled, "too busy", None),
         (404, {"error": "No such model."}, UpstreamGone, "No such model.", None),
         (503, {"error": "Safety system down."}, UpstreamError, "Safety system down.", None),
     ],

@@ -191,6 +191,8 @@ class Predict(GeminiFiles):
             raise self.refuse("References, extensions, 1080p and 4k need a durationSeconds of 8.")
         if "video" in instance and resolution != "720p":
             raise self.refuse("An extension has a resolution of 720p.")
+        if "lastFrame" in instance and "image" not in instance:
+            raise self.refuse("`lastFrame` is possible with `image` only.")
         if not model.tall_high and resolution == "1080p" and parameters["aspectRatio"] != "16:9":
             raise self.refuse("1080p is possible with an aspectRatio of 16:9 only.")
         pictures = any(instance.get(name) for name in ("image", "lastFrame", "referenceImages"))

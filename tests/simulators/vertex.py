@@ -268,6 +268,8 @@ class VertexSimulator(GoogleSimulator):
         for name, types in (("image", IMAGES), ("lastFrame", IMAGES), ("video", FILMS), ("mask", (*IMAGES, *FILMS))):
             if name in instance:
                 await self.media(name, instance[name], types)
+        if "lastFrame" in instance and "image" not in instance:
+            raise self.refuse("lastFrame is supported for image to video only.")
         if "mask" in instance and str(instance["mask"].get("maskMode")).lower() not in MASKS:
             raise self.refuse(f"maskMode must be one of {', '.join(MASKS)}.")
         references = instance.get("referenceImages", [])

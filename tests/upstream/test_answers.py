@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -202,6 +203,14 @@ def test_retry_after_never_breaks(seconds: str, milliseconds: str) -> None:
     """Any header is a wait of 0 to a day, or none."""
     wait = retry_after({"retry-after": seconds, "retry-after-ms": milliseconds, "date": milliseconds})
     assert wait is None or 0 <= wait <= LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"), [(3.5, 3.5), (1e9, LONGEST_WAIT), (-1.0, 0.0), (math.nan, 7.0), (None, 7.0)]
+)
+def test_what_a_plugin_read_has_bounds_too(said: float | None, waits: float) -> None:
+    """No word of an upstream closes a channel for longer than a day, wherever it stands in the answer."""
+    assert retry_after({"retry-after": "7"}, said=said) == waits
 
 
 async def test_the_plugin_has_the_first_word(http: Http, sites: Sites) -> None:

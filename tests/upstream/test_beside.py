@@ -65,3 +65,15 @@ async def test_a_trusted_origin_hears_the_key(http: Http, sites: Sites) -> None:
     again = keyed(channel(http, own.url, allow_hosts=["127.0.0.1"]))
     async with again.open(Source(url=f"{storage.url}/v.mp4", headers=again.headers())):
         assert KEY not in str(storage.requests[-1].headers)
+
+
+@pytest.mark.parametrize("form", [True, False])
+async def test_what_went_with_a_call_is_not_told(http: Http, sites: Sites, form: bool) -> None:
+    """A secret of a form or of a call's own header that the other side repeats does not reach a client."""
+    secret = "q7-not-known-to-the-configuration"
+    site = await sites(answering(400, {"error": {"message": f"the secret {secret} is wrong"}}))
+    beside = channel(http, "https://api.example").beside(site.url)
+    fields, headers = ({"client_secret": secret}, None) if form else (None, {"X-Secret": secret})
+    with pytest.raises(InvalidRequest) as caught:
+        await beside.post("/token", fields=fields, headers=headers, paid=False)
+    assert str(caught.value) == "The upstream refused the request: the secret [id] is wrong"

@@ -17,7 +17,7 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.models import Clip
+from proxy.inputs import Clip
 from proxy.upstream import Timeout, submission
 from proxy.upstream.answers import TRANSPORT_ERRORS, transport_error
 from proxy.upstream.http import Http

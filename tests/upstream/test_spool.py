@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.models import Spooled
 from proxy.reply import Reply
+from proxy.spooled import Spooled
 from proxy.upstream.spool import LONGEST_TEXT, Scanner, Unspoolable
 
 PROSE = 'To be, or not to be: "that" is\nthe question \\ 日本語 🎬 /=+-_ '

@@ -23,8 +23,8 @@ from proxy.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from proxy.models import Spooled
 from proxy.reply import Reply
+from proxy.spooled import Spooled
 from proxy.upstream import Upstream, spool, submission
 from proxy.upstream.answers import LARGEST_BODY
 from proxy.upstream.http import Http

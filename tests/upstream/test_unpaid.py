@@ -34,3 +34,15 @@ def test_behind_a_paid_call_nothing_is_certain(http: Http) -> None:
         with upstream.unpaid():
             raise UpstreamError("The answer has no url.")
     assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_plugins_mistake_inside_is_remembered(http: Http, taken: bool) -> None:
+    """What is no error of the API passes as it is, and the ledger knows that nothing was ordered before it."""
+    upstream = channel(http, "https://api.example")
+    mistake = KeyError("url")
+    with submission() as ledger, pytest.raises(KeyError):
+        ledger.taken = taken
+        with upstream.unpaid():
+            raise mistake
+    assert ledger.before is (None if taken else mistake)

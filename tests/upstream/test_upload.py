@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 
 from proxy.errors import ApiError, Outcome, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from proxy.models import Clip
+from proxy.inputs import Clip
 from proxy.upstream import Upstream, submission
 from proxy.upstream.http import Http
 from tests.upstream.canary import Canary, canary
@@ -191,6 +191,16 @@ async def test_what_is_not_taken(
     assert f"HTTP {status}" in caplog.text
     assert "secret-path" not in caplog.text + error.message
     assert KEY not in caplog.text + error.message
+
+
+@pytest.mark.parametrize("fields", [{"a\r\nX-Evil: 1": "b"}, {"a": 5}])
+async def test_a_form_that_cannot_be_sent(http: Http, sites: Sites, clip: Clip, fields: Any) -> None:
+    """Fields are the upstream's too: those that no form can have are its fault, and nothing was ordered."""
+    store = await sites(answering(204))
+    with submission():
+        error = await failure(keyed(http, allow_hosts=["127.0.0.1"]).upload(clip, store.url + PATH, fields=fields))
+    assert (type(error), error.outcome) == (UpstreamError, Outcome.REFUSED)
+    assert store.requests == []
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,8 @@ from proxy.errors import (
     UpstreamError,
     UpstreamRefused,
 )
-from proxy.models import Clip, Picture, Source
+from proxy.inputs import Clip, Picture
+from proxy.models import Source
 from proxy.upstream import BadTarget, Upstream, submission
 from proxy.upstream.http import Http
 from tests.upstream.conftest import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy import Channel, Model, UpstreamJob, VideoRequest, hookimpl
-from proxy.models import PictureForm
+from proxy.inputs import PictureForm
 
 
 class Easel(Channel):
