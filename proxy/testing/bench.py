@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -56,6 +56,8 @@ class Bench:
     sim: Simulator
     live: LiveChannel
     upstream_model: str
+    attempts: list[str] = field(default_factory=lambda: ["attempt_0198c1f2a7b34d00"])
+    """The ids of the attempts so far; `request` has the last one, so that it is the one to recover."""
 
     @property
     def channel(self) -> Channel:
@@ -76,13 +78,14 @@ class Bench:
             model=self.upstream_model,
             seconds=default_seconds(limits),
             size=default_size(limits),
-            attempt_id="attempt_0198c1f2a7b34d5e",
+            attempt_id=self.attempts[-1],
             kind=kind,
         )
         return replace(usual, **values)
 
     async def submit(self, kind: Kind = "create", source: UpstreamJob | None = None, **values: Any) -> UpstreamJob:
-        """Submit once, as the engine does."""
+        """Submit once, as the engine does: each time as an attempt of its own."""
+        self.attempts.append(f"attempt_0198c1f2a7b34d{len(self.attempts):02x}")
         request = self.request(kind, **values)
         self.channel.check(request)
         with submission():
@@ -137,6 +140,9 @@ class Kit:
     """Every state of the provider's -> the status of ours."""
     unknown_state: ClassVar[str | None] = "daydreaming"
     """A state that the provider does not have; None where its answers have no such word."""
+    cancels_running: ClassVar[bool] = True
+    """Whether the provider stops a job that runs; else only one that is queued, and cancel() of a running one is an
+    `InvalidRequest` that leaves it alone."""
     allowed_imports: ClassVar[tuple[str, ...]] = ()
     """Third parties that the plugin may import."""
 

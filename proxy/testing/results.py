@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from proxy.errors import ApiError, UnsupportedOperation, UpstreamGone
+from proxy.errors import ApiError, InvalidRequest, UnsupportedOperation, UpstreamGone
 from proxy.inputs import Clip
 from proxy.models import Source
 from proxy.testing.bench import Kit, failure_of, law
@@ -134,14 +134,21 @@ class ResultLaws(Kit):
 
     @law
     async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
-        """cancel() of a running job stops it at the upstream."""
+        """cancel() stops a job at the upstream: a running one, or a queued one where no running one can be."""
         self.needs("cancel")
         async with self.bench(tmp_path) as bench:
             job = await bench.submit()
-            bench.sim.advance(bench.sim.latest.id)
+            if self.cancels_running:
+                bench.sim.advance(bench.sim.latest.id)
             await bench.channel.cancel(job)
             made = bench.sim.latest
             assert made.cancelled or made.removed, "the job still runs at the upstream"
+            if not self.cancels_running:
+                job = await bench.submit()
+                bench.sim.advance(bench.sim.latest.id)
+                error = await failure_of(bench.channel.cancel(job))
+                assert isinstance(error, InvalidRequest), f"that it cannot be cancelled is not {error!r}"
+                assert not (bench.sim.latest.cancelled or bench.sim.latest.removed), "it was cancelled nonetheless"
 
     @law
     async def test_delete_removes_the_result(self, tmp_path: Path) -> None:
