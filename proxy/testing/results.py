@@ -13,7 +13,7 @@ import pytest
 from proxy.errors import ApiError, InvalidRequest, UnsupportedOperation, UpstreamGone
 from proxy.inputs import Clip
 from proxy.models import Source
-from proxy.testing.bench import Kit, failure_of, law
+from proxy.testing.bench import Kit, failure_of, law, same
 from proxy.upstream.answers import LARGEST_BODY
 
 DECADE: Final = 10 * 365 * 86_400
@@ -32,9 +32,9 @@ class ResultLaws(Kit):
             source = await bench.channel.content(job, "video")
             assert isinstance(source, Source)
             made = bench.sim.content_of(bench.sim.latest)
-            assert await bench.read(source) == made, "the content differs from what the upstream made"
+            assert same(await bench.read(source), made), "the content differs from what the upstream made"
             again = await bench.channel.content(job, "video")
-            assert await bench.read(again) == made, "the content can be read only once"
+            assert same(await bench.read(again), made), "the content can be read only once"
             size = source.size
             assert size in (None, len(made)), f"the Source says {size} bytes, but the content has {len(made)}"
 
@@ -46,7 +46,7 @@ class ResultLaws(Kit):
             job = await bench.completed()
             source = await bench.channel.content(job, "video")
             read = await bench.read(source)
-            assert read == bench.sim.content_of(bench.sim.latest), "the content differs from what the upstream made"
+            assert same(read, bench.sim.content_of(bench.sim.latest)), "the content differs from what the upstream made"
 
     @law
     async def test_parts_are_exact(self, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ class ResultLaws(Kit):
             made = bench.sim.content_of(bench.sim.latest)
             for first, length in ((0, 1), (0, 1000), (1000, 1000), (len(made) - 100, 100), (0, len(made))):
                 part = b"".join([chunk async for chunk in source.read(first, length)])
-                assert part == made[first : first + length], f"read({first}, {length}) gave {len(part)} other bytes"
+                assert same(part, made[first : first + length]), f"read({first}, {length}) gave {len(part)} other bytes"
 
     @law
     async def test_film_of_a_poll_is_exact(self, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ class ResultLaws(Kit):
             if job.film is None:
                 pytest.skip("no poll brings the film itself")
             film = await bench.read(Source(spooled=job.film))
-            assert film == bench.sim.content_of(bench.sim.latest), "the film of the poll is another one"
+            assert same(film, bench.sim.content_of(bench.sim.latest)), "the film of the poll is another one"
 
     @law
     async def test_expired_address_is_asked_for_anew(self, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ class ResultLaws(Kit):
         async with self.bench(tmp_path) as bench:
             bench.sim.sends_length = False
             source = await bench.channel.content(await bench.completed(), "video")
-            assert await bench.read(source) == bench.sim.content_of(bench.sim.latest)
+            assert same(await bench.read(source), bench.sim.content_of(bench.sim.latest))
 
     @law
     @pytest.mark.parametrize("sends_length", [True, False])
@@ -130,7 +130,9 @@ class ResultLaws(Kit):
                 source = await bench.channel.content(job, variant)  # type: ignore[arg-type]
             except UnsupportedOperation:
                 return
-            assert await bench.read(source) != bench.sim.content_of(bench.sim.latest), f"the {variant} is the video"
+            assert not same(await bench.read(source), bench.sim.content_of(bench.sim.latest)), (
+                f"the {variant} is the video"
+            )
 
     @law
     async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:

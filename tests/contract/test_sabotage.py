@@ -42,6 +42,14 @@ class Test{number}({plugin}):
 
 HEADER = "from proxy import *\n"
 
+INI = """
+[pytest]
+asyncio_mode = auto
+timeout = 60
+# Every thread's stack, before the limit ends the test.
+faulthandler_timeout = 50
+"""
+
 # All saboteurs run in one go, before the first verdict; each has a limit of its own, which says where it hung.
 pytestmark = pytest.mark.timeout(600)
 
@@ -61,7 +69,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         classes += CLASS.format(number=number, plugin=sabotage.plugin, file=file.name)
         nodes.append(f"test_saboteurs.py::Test{number}::{sabotage.law}")
     (folder / "test_saboteurs.py").write_text(TEST_FILE.format(classes=classes), "utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\ntimeout = 60\n", "utf-8")
+    (folder / "pytest.ini").write_text(INI, "utf-8")
     command = [
         sys.executable,
         "-m",
@@ -81,7 +89,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         text=True,
         timeout=540,
     )
-    assert done.returncode in (0, 1), done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.returncode in (0, 1), done.stderr[:4000] + done.stdout[-2000:]
     said = {}
     for case in ET.parse(folder / "verdicts.xml").iter("testcase"):
         assert case.find("skipped") is None, f"{case.get('classname')}: {case.get('name')} was skipped"
