@@ -15,24 +15,34 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "providers.md"
 
 UPSTREAMS = {
+    "ark": "Seedance on Volcengine Ark and BytePlus ModelArk",
+    "comfyui": "a ComfyUI server, with a workflow of your own",
+    "dashscope": "Wan and HappyHorse on Alibaba's DashScope (Model Studio)",
     "demo": "none: it renders on this machine",
     "fal": "fal, any video endpoint of its queue",
     "gemini": "Gemini Omni (Interactions API), or the older `predictLongRunning` shape that gateways serve",
-    "openai": "any service that speaks `/v1/videos`, also Azure and another Reelgate",
+    "kling": "Kling, the official API",
+    "minimax": "MiniMax Hailuo, both versions of its API",
+    "openai": "any service that speaks `/v1/videos`: Azure, gateways, self-hosted servers, another Reelgate",
     "replicate": "Replicate: official models, versions, deployments",
     "runway": "Runway, its own models and its partners'",
     "vertex": "Veo on Vertex AI",
+    "vidu": "Vidu",
     "xai": "Grok Imagine video",
 }
 """What each bundled plugin talks to; a plugin without a line here is a mistake."""
 
 ORACLES = {
+    "ark": "volcenginesdkarkruntime",
+    "dashscope": "dashscope",
     "fal": "fal-client",
     "gemini": "google-genai",
+    "minimax": "minimax-mcp",
     "openai": "openai (Python, Node)",
     "replicate": "replicate",
     "runway": "runwayml",
     "vertex": "google-genai",
+    "vidu": "vidu-mcp",
     "xai": "@ai-sdk/xai",
 }
 """The official SDK that each plugin's simulator is driven with, where one speaks its HTTP."""

@@ -119,13 +119,22 @@ def pictures(request: VideoRequest) -> Iterator[dict[str, Any]]:
         yield {"type": "image_url", "image_url": {"url": image.data_uri}, "role": role}
 
 
-def check(request: VideoRequest) -> None:
-    """Raise for what a `Model` cannot say."""
+def check(request: VideoRequest, model: Model) -> None:
+    """Raise for what `model`, that of the request, cannot say."""
     resolution, _ = shape(request)
     if request.seed is not None and not -1 <= request.seed <= LARGEST_SEED:
         raise InvalidRequest(f"'seed' must be between -1 and {LARGEST_SEED}.", param="seed")
     if request.metadata.get("draft") and resolution != "480p":
         raise InvalidRequest("A draft has one of the sizes of 480p.", param="size")
+    if request.video and request.video.url is None:
+        raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
+    if request.kind in ("remix", "edit") and model.seconds and request.seconds not in model.seconds:
+        # As long as an extension has made it.
+        raise InvalidRequest(
+            f"The model {request.model} makes videos of {model.seconds[0]} to {model.seconds[-1]} seconds, and the "
+            f"source has {request.seconds}.",
+            param="video",
+        )
     if request.kind != "create":
         return
     if request.last_frame and len(request.images) != 1:

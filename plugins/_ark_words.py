@@ -28,9 +28,13 @@ ENDINGS: Final = {
 
 KEPT: Final = 24 * 3600
 """Seconds that a film is kept, where its address does not say it."""
+LONGEST_SIGNED: Final = 7 * KEPT
+"""Seconds that an address of this storage can be signed for."""
 
 MODERATION: Final = re.compile(r"SensitiveContent|RiskDetection")
-NO_ACCOUNT: Final = ("AccountOverdueError", "ModelNotOpen")
+NO_ACCOUNT: Final = ("AccountOverdueError", "ModelNotOpen", "InvalidEndpoint.")
+OPERATORS: Final = "The upstream account cannot be used for this. Only the operator can change that."
+"""Ark's own sentence names the account."""
 BUSY: Final = ("RateLimitExceeded", "ServerOverloaded")
 REQUEST_ID: Final = re.compile(r"\s*Request id:.*", re.IGNORECASE | re.DOTALL)
 PARAMS: Final = {
@@ -58,7 +62,7 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
     if MODERATION.search(code):
         return ModerationBlocked(f"The upstream's moderation refuses the request: {said}")
     if code.startswith(NO_ACCOUNT):
-        return AccountRefused("The upstream account cannot be used for this. Only the operator can change that.")
+        return AccountRefused(OPERATORS)
     if code.startswith(BUSY):
         return Throttled("The upstream is too busy; try again later.")
     if status in (400, 422):
@@ -73,9 +77,11 @@ def failure(reply: Reply) -> JobError:
         return ENDINGS[reply.get("status")]
     code, said = reply.get("error.code"), reply.get("error.message")
     code = code if isinstance(code, str) else ""
+    if code.startswith(NO_ACCOUNT):
+        return JobError("insufficient_funds" if code.startswith("AccountOverdue") else "upstream_failed", OPERATORS)
     word = "moderation_blocked" if MODERATION.search(code) else "upstream_failed"
     message = REQUEST_ID.sub("", said) if isinstance(said, str) else f"The upstream says {code}." if code else ""
-    return JobError("insufficient_funds" if code.startswith(NO_ACCOUNT) else word, message)
+    return JobError(word, message)
 
 
 def vanishes(url: Any, updated_at: Any) -> float:
@@ -83,7 +89,11 @@ def vanishes(url: Any, updated_at: Any) -> float:
     try:
         signed = parse_qs(urlsplit(str(url)).query)
         made = datetime.strptime(signed["X-Tos-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return made.timestamp() + int(signed["X-Tos-Expires"][0])
+        seconds = int(signed["X-Tos-Expires"][0])
     except (KeyError, ValueError):
-        is_time = isinstance(updated_at, int) and not isinstance(updated_at, bool) and updated_at > 0
-        return (updated_at if is_time else time.time()) + KEPT
+        seconds = 0
+    # A number beyond every time must not keep a paid film back.
+    if 0 < seconds <= LONGEST_SIGNED:
+        return made.timestamp() + seconds
+    is_time = isinstance(updated_at, int) and not isinstance(updated_at, bool) and 0 < updated_at < 10**11
+    return (updated_at if is_time else time.time()) + KEPT

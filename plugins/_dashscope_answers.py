@@ -29,12 +29,9 @@ STATES: Final = {
     "SUCCEEDED": "completed",
     "FAILED": "failed",
     "CANCELED": "failed",
-    # It does not exist, or no longer: after 24 hours everything is forgotten.
-    "UNKNOWN": "unknown",
 }
-LOOKS: Final = 5
-"""How often a task that runs must be unknown, at `PAUSE` seconds from each other, before that is believed."""
-PAUSE: Final = 30.0
+FORGOTTEN: Final = "UNKNOWN"
+"""The state of a task that does not exist, or no longer: after 24 hours everything is forgotten."""
 RESULT_LIFE: Final = 24 * 3600
 """Seconds that a task is remembered and the address of its result is good for."""
 
@@ -66,9 +63,10 @@ LENGTHS: Final = ("output_video_duration", "duration", "video_duration")
 
 def told(reply: Reply, job: UpstreamJob) -> UpstreamJob:
     """The job as a poll tells it."""
+    if reply.get("output.task_status") == FORGOTTEN:
+        # Like a 404: the core believes it of a task that runs when it is said again and again, and nothing else.
+        raise UpstreamGone("The upstream does not know the task (any more).")
     status = reply.choose("output.task_status", STATES)
-    if status == "unknown":
-        return forgotten(job)
     if status != "completed":
         return UpstreamJob(id=job.id, status=status, error=failure(reply) if status == "failed" else None)
     url = reply.need("output.video_url")
@@ -77,17 +75,6 @@ def told(reply: Reply, job: UpstreamJob) -> UpstreamJob:
     seconds = next(filter(is_number, (reply.get(f"usage.{name}") for name in LENGTHS)), None)
     facts = {} if seconds is None else {"seconds": seconds}
     return UpstreamJob(id=job.id, status=status, url=url, expires_at=ends, url_expires_at=ends, facts=facts)
-
-
-def forgotten(job: UpstreamJob) -> UpstreamJob:
-    """A task that DashScope does not know, which of one that runs must be said again and again."""
-    if job.status == "completed":
-        raise UpstreamGone("The upstream forgets a task after 24 hours.")
-    looks = int(job.facts.get("looks", 0)) + 1
-    if looks < LOOKS:
-        return UpstreamJob(id=job.id, status=job.status, facts={"looks": looks}, poll_after=PAUSE)
-    error = JobError("expired", "The upstream does not know the task any more.")
-    return UpstreamJob(id=job.id, status="failed", error=error)
 
 
 def failure(reply: Reply) -> JobError:

@@ -54,6 +54,14 @@ def wire_of(name: str) -> Wire:
     return Wire(kind, not _OLD.match(name), name.startswith("happyhorse"))
 
 
+def is_able(operation: str, name: str) -> bool:
+    """Whether the model `name` edits or extends videos; one whose name tells nothing may."""
+    kind, media, horse = wire_of(name)
+    if operation == "edit":
+        return media and kind in ("edit", "any")
+    return media and not horse and kind in ("i2v", "any")
+
+
 def model(sizes: tuple[str, ...], seconds: tuple[int, ...], kind: Kind, **facts: Any) -> Model:
     usual = {
         "image": kind not in ("t2v", "edit"),

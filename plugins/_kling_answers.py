@@ -68,7 +68,9 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
         return Throttled("The upstream is too busy; try again later.")
     if code in BAD_INPUT:
         field = next((name for name in PARAMS if re.search(rf"\b{name}\b", said, re.IGNORECASE)), "")
-        return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS.get(field))
+        return InvalidRequest(
+            f"The upstream refused the request: {said or 'it did not say why.'}", param=PARAMS.get(field)
+        )
     if code in GONE:
         return UpstreamGone(f"The upstream does not know what was asked for: {said}")
     if status < 400 and code not in (0, None):
@@ -76,15 +78,15 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
     return None
 
 
-def taken(reply: Reply, kind: Kind) -> UpstreamJob:
+def taken(reply: Reply, kind: Kind, maker: str) -> UpstreamJob:
     """A task that is there. How it is, the next poll tells: a word that is new must not lose a paid one."""
-    return UpstreamJob(id=reply.need("data.task_id"), facts={"kind": kind})
+    return UpstreamJob(id=reply.need("data.task_id"), facts={"kind": kind, "model": maker})
 
 
-def told(reply: Reply, kind: Kind, job_id: str) -> UpstreamJob:
-    """A task as a poll tells it."""
+def told(reply: Reply, kind: Kind, job: UpstreamJob) -> UpstreamJob:
+    """`job` as a poll tells it."""
     status = reply.choose("data.task_status", STATES)
-    facts: dict[str, Any] = {"kind": kind}
+    facts: dict[str, Any] = {**job.facts, "kind": kind}
     url, ends = None, None
     if status == "completed":
         url = reply.need("data.task_result.videos[0].url")
@@ -96,11 +98,11 @@ def told(reply: Reply, kind: Kind, job_id: str) -> UpstreamJob:
             facts["film"] = film
         if isinstance(seconds, str) and re.fullmatch(r"\d{1,4}(\.\d+)?", seconds, re.ASCII):
             facts["seconds"] = float(seconds)
-        # Milliseconds.
-        if isinstance(made, int) and made > 10**12:
+        # Milliseconds; a number beyond every time must not keep a paid film back.
+        if isinstance(made, int) and 10**12 < made < 10**14:
             ends = made / 1000 + KEPT
     return UpstreamJob(
-        id=job_id,
+        id=job.id,
         status=status,
         url=url,
         expires_at=ends,

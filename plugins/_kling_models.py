@@ -145,8 +145,12 @@ def check(request: VideoRequest) -> None:
     if request.last_frame:
         _check_shape(request.last_frame, "last_frame")
         _check_end(request)
+    if request.video:
+        _check_upload(request)
     if request.kind != "create":
         return
+    if kind_of(request) == "multi-image2video" and len(request.images) > MOST_IN_ONE:
+        raise InvalidRequest(f"The model '{name}' takes {MOST_IN_ONE} pictures at most.", param="input_reference")
     if name in FROM_PICTURES and not request.images and not request.last_frame:
         raise InvalidRequest(f"The model '{name}' needs an input picture.", param="input_reference")
     if name == "kling-v2-6" and request.audio and mode(request, name) == "std":
@@ -165,6 +169,13 @@ def _check_end(request: VideoRequest) -> None:
         raise InvalidRequest("With 'last_frame' the video has 5 seconds.", param="seconds")
     if name == "kling-v2-6" and request.audio:
         raise InvalidRequest("With 'last_frame' the video is silent.", param="audio")
+
+
+def _check_upload(request: VideoRequest) -> None:
+    if request.kind == "extend":
+        raise UnsupportedOperation("Kling extends only its own videos, and no upload.", param="video")
+    if request.clip.url is None:
+        raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
 
 
 def _check_shape(picture: Picture, param: str) -> None:

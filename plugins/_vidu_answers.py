@@ -55,6 +55,9 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
     if meant is None or not isinstance(reason, str) or not reason:
         return None
     said = said if isinstance(said, str) and said else f"{reason}."
+    if isinstance(meant, int) and meant >= 500:
+        # Whatever its word is, nothing says that no task was taken.
+        return None if status >= 500 else UpstreamError(said)
     if MODERATION.search(reason):
         return ModerationBlocked(said)
     if reason == "CreditInsufficient" or (status < 300 and meant in (401, 403)):

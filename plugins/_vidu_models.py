@@ -125,6 +125,8 @@ def check(request: VideoRequest) -> None:
         if not 1 / SLIMMEST < picture.width / picture.height < SLIMMEST:
             param = "last_frame" if picture is request.last_frame else "input_reference"
             raise InvalidRequest("A picture may be at most four times as long as wide.", param=param)
+    if request.video and request.video.url is None:
+        raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
     if request.kind == "create":
         _check_way(request, way(request))
     if request.kind == "create" and request.model in OLD and request.seconds == 8 and resolution(request) != "720p":

@@ -10,22 +10,18 @@ one that ended. The wire is that of volcengine-python-sdk[ark] 5.0.54. The regio
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
 from proxy import (
     ApiError,
     Channel,
-    Clip,
     InvalidRequest,
     Model,
     Options,
     Reply,
     Source,
-    UnsupportedOperation,
     UpstreamJob,
-    UpstreamRefused,
     Variant,
     VideoRequest,
     hookimpl,
@@ -35,8 +31,6 @@ from ._ark_models import BYTEPLUS, OTHER, PICTURE, VOLCENGINE, check, pictures, 
 from ._ark_words import STATES, failure, refusal, vanishes
 
 TASKS: Final = "/api/v3/contents/generations/tasks"
-HASTE: Final = 600
-"""Seconds that an address must still be good for to be handed to Ark, whose task may wait before it looks there."""
 PAGE: Final = 500
 PAGES: Final = 20
 
@@ -78,7 +72,7 @@ class Ark(Channel):
         return None if name in foreign else super().limits(options, name)
 
     def check(self, request: VideoRequest) -> None:
-        check(request)
+        check(request, self.models.get(request.model, self.default_model))
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
         resolution, ratio = shape(request)
@@ -97,8 +91,7 @@ class Ark(Channel):
         return await self._derive(request, source, "extend")
 
     async def _derive(self, request: VideoRequest, source: UpstreamJob | None, task: str) -> UpstreamJob:
-        with self.upstream.unpaid():
-            url = link(request.video) if source is None else await self._address(source)
+        url = await self.film_url(source) if source else request.clip.url
         film = {"type": "video_url", "video_url": {"url": url}, "role": "reference_video"}
         return await self._order(request, [film], shape(request)[0], "adaptive", omni_reference_task_type=task)
 
@@ -131,11 +124,14 @@ class Ark(Channel):
             return UpstreamJob(id=job.id, status=status, error=failure(reply) if status == "failed" else None)
         still = reply.get("content.last_frame_url")
         url = reply.need("content.video_url")
+        end = vanishes(url, reply.get("updated_at"))
         return UpstreamJob(
             id=job.id,
             status="completed",
             url=url,
-            expires_at=vanishes(url, reply.get("updated_at")),
+            expires_at=end,
+            # Whether a later look has an address that is signed anew is not documented.
+            url_expires_at=end,
             facts={"last_frame": still} if isinstance(still, str) and still else {},
         )
 
@@ -175,29 +171,12 @@ class Ark(Channel):
             return named
         return {**named, "seed": int.from_bytes(hashlib.sha256(request.attempt_id.encode()).digest()[:4])}
 
-    async def _address(self, source: UpstreamJob) -> str:
-        """Where the film of `source` is, for long enough."""
-        if source.url is None or (source.expires_at or 0) < time.time() + HASTE:
-            source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source.url
-
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         return refusal(status, reply)
 
 
 def task_path(job: UpstreamJob) -> str:
     return f"{TASKS}/{quote(job.id, safe='')}"
-
-
-def link(clip: Clip | None) -> str:
-    """The address of an uploaded clip."""
-    if clip is None:
-        raise ValueError("an edit or extension has a source or an uploaded clip")
-    if clip.url is None:
-        raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
-    return clip.url
 
 
 @hookimpl

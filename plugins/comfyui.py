@@ -43,6 +43,8 @@ LOOKS: Final = 5
 """How often in a row a job may be nowhere, or done without a video, before that is believed: between queue and history
 there is a gap."""
 NAMESPACE: Final = uuid.UUID("6f0a8d3e-52c1-4e0b-9d0e-7d1f0f6f2b5a")
+UNFIT: Final = ("missing_node_type", "prompt_no_outputs")
+"""Refusals that no request can help."""
 PICTURES: Final = {"image": "input_reference", "last_frame": "last_frame"}
 
 
@@ -56,7 +58,8 @@ class ComfyuiOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     have the placeholders `{{prompt}}`, `{{negative_prompt}}`, `{{model}}`, `{{width}}`, `{{height}}`, `{{frames}}`,
     `{{seconds}}`, `{{fps}}`, `{{seed}}`, `{{image}}` and `{{last_frame}}`; the last two are names for LoadImage. A
     value that is nothing but a placeholder becomes a number where that is one. One with a picture's placeholder takes
-    no request without that picture. A file is read when the channel starts."""
+    no request without that picture. Without `{{seed}}` a server does nothing for what it has just made. A file is read
+    when the channel starts."""
     image_workflow: str = ""
     """The workflow of requests with a picture; empty means `workflow`. Remixes begin with a picture too."""
     fps: float = 16
@@ -124,8 +127,8 @@ class Comfyui(Channel):
         chosen, job_id = self._template(request), job_id_of(request)
         values = {**self._values(request), "seed": seed(request)}
         with self.upstream.unpaid():
-            for name in PICTURES.keys() & chosen.wants:
-                if picture := getattr(request, name):
+            for name in PICTURES:
+                if name in chosen.wants and (picture := getattr(request, name)):
                     values[name] = await self._uploaded(picture, job_id)
         body = {"prompt": chosen.filled(values), "prompt_id": job_id}
         return UpstreamJob(id=(await self.upstream.post("/prompt", json=body)).need("prompt_id"))
@@ -140,7 +143,7 @@ class Comfyui(Channel):
             "height": request.height,
             "frames": frames(self.options.frames, request.seconds * fps),
             "seconds": request.seconds,
-            "fps": int(fps) if fps.is_integer() else fps,
+            "fps": int(fps) if fps == int(fps) else fps,
         }
 
     async def _uploaded(self, picture: Picture, job_id: str) -> str:
@@ -199,15 +202,11 @@ class Comfyui(Channel):
 
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         found = list(blamed(reply.get("node_errors"))) if status == 400 else []
-        ours = [
-            (name, said)
-            for node, field, said in found
-            for name in (*self._plain.at(node, field), *self._pictured.at(node, field))
-        ]
-        if ours:
-            name, said = ours[0]
-            return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS[name])
-        if found:
+        for node, field, said in found:
+            # What the client's words stand in is the client's to change, and all else the operator's.
+            for name in (*self._plain.at(node, field), *self._pictured.at(node, field)):
+                return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS[name])
+        if found or (status == 400 and reply.get("error.type") in UNFIT):
             return UpstreamRefused("The workflow of this channel does not fit its server. Only the operator can help.")
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -31,10 +30,8 @@ from proxy import (
 )
 
 from ._dashscope_answers import is_number, refusal, told
-from ._dashscope_models import INPUTS, LONGEST_EXTENDED, MODELS, OTHER, check, limits, pictures, shape, wire_of
+from ._dashscope_models import INPUTS, LONGEST_EXTENDED, MODELS, OTHER, check, is_able, limits, pictures, shape, wire_of
 
-HASTE: Final = 600
-"""Seconds that an address must still be good for to be handed to DashScope, whose task may wait before it looks."""
 UPLOAD_FIELDS: Final = {
     "OSSAccessKeyId": "oss_access_key_id",
     "Signature": "signature",
@@ -58,6 +55,12 @@ class DashScopeOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields
     """What remixes and edits a video of a model that cannot do so itself, at its own price. Empty: nothing does."""
     extend_model: str = "wan2.7-i2v"
     """What extends a video of a model that cannot do so itself, at its own price for the whole. Empty: nothing does."""
+
+    def __post_init__(self) -> None:
+        for operation, name in (("edit", self.edit_model), ("extend", self.extend_model)):
+            if name and not is_able(operation, name):
+                usual = {"edit": "wan2.7-videoedit", "extend": "wan2.7-i2v"}[operation]
+                raise ValueError(f"{operation}_model: {name} cannot {operation} videos; write {usual}, or '' for none")
 
 
 class DashScope(Channel):
@@ -97,27 +100,22 @@ class DashScope(Channel):
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         model = self._able("edit", request)
         with self.upstream.unpaid():
-            film = (await self._found(source)).url if source else await self._uploaded(request.video, model)
-        items = [{"type": "video", "url": film}]
-        items += [{"type": "reference_image", "url": image.data_uri} for image in request.images]
-        return await self._order(request, model, {"media": items}, {})
+            film = await (self.film_url(source) if source else self._uploaded(request.clip, model))
+        return await self._order(request, model, {"media": [{"type": "video", "url": film}]}, {})
 
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         model = self._able("extend", request)
         if source is None:
             raise UnsupportedOperation("This channel extends only videos that it made itself.", param="video")
-        with self.upstream.unpaid():
-            source = await self._found(source)
-            if "seconds" not in source.facts:
-                raise UpstreamRefused("The upstream does not say how long the source is.")
+        if "seconds" not in source.facts:
+            raise UpstreamRefused("The upstream does not say how long the source is.")
         # The duration that is ordered, and billed, is that of the whole.
         whole = round(source.facts["seconds"]) + request.seconds
         if whole > LONGEST_EXTENDED:
             message = f"The extended video would have {whole} seconds; it may have at most {LONGEST_EXTENDED}."
             raise InvalidRequest(message, param="seconds")
-        return await self._order(
-            request, model, {"media": [{"type": "first_clip", "url": source.url}]}, {"duration": whole}
-        )
+        film = await self.film_url(source)
+        return await self._order(request, model, {"media": [{"type": "first_clip", "url": film}]}, {"duration": whole})
 
     async def _order(
         self, request: VideoRequest, model: str, given: Mapping[str, Any], wanted: Mapping[str, Any]
@@ -155,18 +153,8 @@ class DashScope(Channel):
             raise UnsupportedOperation(f"The channel of this video cannot {operation}.")
         return model
 
-    async def _found(self, source: UpstreamJob) -> UpstreamJob:
-        """The source, with an address that is good for long enough."""
-        if source.url is None or (source.url_expires_at or 0) < time.time() + HASTE:
-            source = await self.fetch(source)
-        if source.url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return source
-
-    async def _uploaded(self, clip: Clip | None, model: str) -> str:
+    async def _uploaded(self, clip: Clip, model: str) -> str:
         """The oss:// address of a client's file, which DashScope keeps for two days."""
-        if clip is None:
-            raise ValueError("an edit has a source or an uploaded clip")
         place = await self.upstream.get("/api/v1/uploads", params={"action": "getPolicy", "model": model})
         most = place.get("data.max_file_size_mb")
         if is_number(most) and (await asyncio.to_thread(clip.path.stat)).st_size > most * 2**20:
@@ -186,10 +174,8 @@ class DashScope(Channel):
 
 def _maker(operation: str, name: str, options: DashScopeOptions) -> str:
     """The model that edits or extends a video of the model `name`; empty where none does."""
-    kind, media, horse = wire_of(name)
-    if operation == "edit":
-        return name if kind == "edit" else options.edit_model
-    return name if kind == "i2v" and media and not horse else options.extend_model
+    other = options.edit_model if operation == "edit" else options.extend_model
+    return name if wire_of(name).kind != "any" and is_able(operation, name) else other
 
 
 def task_path(job: UpstreamJob) -> str:

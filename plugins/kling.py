@@ -23,7 +23,6 @@ from proxy import (
     UnsupportedOperation,
     UpstreamGone,
     UpstreamJob,
-    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
@@ -57,6 +56,8 @@ class KlingOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("access_key and secret_key belong together: one of them is missing")
         if "|" in self.api_key and not all(self.pair):
             raise ValueError("api_key must look like 'access key|secret key', or be one key without '|'")
+        if not is_omni(self.edit_model):
+            raise ValueError("edit_model must be a model that edits videos, such as kling-video-o1 or kling-v3-omni")
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -119,8 +120,8 @@ class Kling(Channel):
         *others, last = [job.facts["kind"]] if "kind" in job.facts else KINDS
         for kind in others:
             with contextlib.suppress(UpstreamGone):
-                return told(await self._task(kind, job.id), kind, job.id)
-        return told(await self._task(last, job.id), last, job.id)
+                return told(await self._task(kind, job.id), kind, job)
+        return told(await self._task(last, job.id), last, job)
 
     async def _task(self, kind: Kind, handle: str) -> Reply:
         return await self.upstream.get(f"/v1/videos/{kind}/{quote(handle, safe='')}")
@@ -129,7 +130,7 @@ class Kling(Channel):
         # Not found is no proof: it may still be on its way there.
         kind = kind_of(request)
         with contextlib.suppress(UpstreamGone):
-            return taken(await self._task(kind, request.attempt_id), kind)
+            return taken(await self._task(kind, request.attempt_id), kind, self._maker(request))
         return None
 
     async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
@@ -137,7 +138,11 @@ class Kling(Channel):
 
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         # Length and shape are those of the film.
-        film: dict[str, Any] = {"video_url": await self._address(request, source), "refer_type": "base"}
+        least, most = EDITABLE
+        if source and not least <= source.facts.get("seconds", least) <= most:
+            raise InvalidRequest("Kling edits videos of 3 to 10 seconds.", param="video")
+        url = await self.film_url(source) if source else request.clip.url
+        film: dict[str, Any] = {"video_url": url, "refer_type": "base"}
         if request.audio is not None:
             film["keep_original_sound"] = "yes" if request.audio else "no"
         return await self._order("omni-video", request, self._maker(request), {"video_list": [film]})
@@ -147,14 +152,16 @@ class Kling(Channel):
         film, seconds = facts.get("film"), facts.get("seconds", 0)
         if not film or facts.get("kind") not in EXTENDABLE:
             raise UnsupportedOperation("Kling extends only what it made of a text or of one picture.", param="video")
+        # Model and mode are those of the source.
+        if facts.get("model", request.model) != request.model:
+            raise InvalidRequest("Kling extends a video with the model that made it. Leave 'model' out.", param="model")
         if seconds + ADDED > LONGEST_EXTENDED:
             raise InvalidRequest(f"The video would have more than {LONGEST_EXTENDED} seconds.", param="video")
         body = {"video_id": film, "prompt": request.prompt, "external_task_id": request.attempt_id}
         if request.negative_prompt:
             body["negative_prompt"] = request.negative_prompt
-        # Model and mode are those of the source.
         reply = await self.upstream.post("/v1/videos/video-extend", json={**request.metadata, **body})
-        return taken(reply, "video-extend")
+        return taken(reply, "video-extend", request.model)
 
     def _maker(self, request: VideoRequest) -> str:
         """The model that carries `request` out."""
@@ -170,22 +177,7 @@ class Kling(Channel):
             "prompt": request.prompt,
             "external_task_id": request.attempt_id,
         }
-        return taken(await self.upstream.post(f"/v1/videos/{kind}", json={**request.metadata, **ours}), kind)
-
-    async def _address(self, request: VideoRequest, source: UpstreamJob | None) -> str:
-        """Where Kling finds the film that is edited."""
-        if source is None:
-            if request.video is None or request.video.url is None:
-                raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
-            return request.video.url
-        least, most = EDITABLE
-        if not least <= source.facts.get("seconds", least) <= most:
-            raise InvalidRequest("Kling edits videos of 3 to 10 seconds.", param="video")
-        with self.upstream.unpaid():
-            url = source.url or (await self.fetch(source)).url
-        if url is None:
-            raise UpstreamRefused("The upstream has no result of the source any more.")
-        return url
+        return taken(await self.upstream.post(f"/v1/videos/{kind}", json={**request.metadata, **ours}), kind, maker)
 
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         if reply.get("code") in CLOCK and self._tokens:

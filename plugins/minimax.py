@@ -23,7 +23,9 @@ from proxy import (
     PictureForm,
     Reply,
     UpstreamError,
+    UpstreamGone,
     UpstreamJob,
+    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
@@ -65,6 +67,10 @@ class MiniMaxOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What gives a V2 video that begins with a picture its shape: the picture, or the size that is asked for."""
     link_life: int = 3600
     """Seconds that the address of a V2 result is taken to be good for: MiniMax says that it is short, and no more."""
+
+    def __post_init__(self) -> None:
+        if self.link_life < 1:
+            raise ValueError(f"link_life is {self.link_life}; it must be above 0")
 
 
 class MiniMax(Channel):
@@ -114,15 +120,27 @@ class MiniMax(Channel):
         }
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
-        return await (self._fetch_second(job) if is_second(job) else self._fetch_first(job))
+        version = job.facts.get("version") or self.options.version
+        if version == "v1":
+            return await self._fetch_first(job)
+        try:
+            return await self._fetch_second(job)
+        except (UpstreamRefused, InvalidRequest):
+            if version == "v2":
+                raise
+        # Of a lost order that an operator found, nothing but the id is known.
+        return await self._fetch_first(job)
 
     async def _fetch_first(self, job: UpstreamJob) -> UpstreamJob:
-        reply = await self.upstream.get("/v1/query/video_generation", params={"task_id": job.id})
-        status = reply.choose("status", STATES_V1)
-        if status == "failed":
-            return UpstreamJob(id=job.id, status=status, error=failure(reply), facts=job.facts)
+        try:
+            reply = await self.upstream.get("/v1/query/video_generation", params={"task_id": job.id})
+        except InvalidRequest as refused:
+            # Nothing in it can be wrong but the id.
+            raise UpstreamGone(f"The upstream does not know the task. {refused.message}") from None
+        status, facts = reply.choose("status", STATES_V1), {"version": "v1"}
         if status != "completed":
-            return UpstreamJob(id=job.id, status=status, facts=job.facts)
+            error = failure(reply) if status == "failed" else None
+            return UpstreamJob(id=job.id, status=status, error=error, facts=facts)
         file_id = reply.need("file_id")
         if isinstance(file_id, bool) or not isinstance(file_id, str | int):
             raise UpstreamError("The upstream gave no id of the finished file.")
@@ -132,15 +150,15 @@ class MiniMax(Channel):
         except InvalidRequest as error:
             raise UpstreamError(f"The upstream does not give the finished file. {error.message}") from None
         url, until = file.need("file.download_url"), time.time() + LINK_LIFE_V1
-        return UpstreamJob(id=job.id, status=status, url=url, url_expires_at=until, facts=job.facts)
+        return UpstreamJob(id=job.id, status=status, url=url, url_expires_at=until, facts=facts)
 
     async def _fetch_second(self, job: UpstreamJob) -> UpstreamJob:
         reply = await self.upstream.get(f"/v2/query/video_generation/{quote(job.id, safe='')}")
-        status = reply.choose("task.status", STATES_V2)
+        status, facts = reply.choose("task.status", STATES_V2), {"version": "v2"}
         if status != "completed":
             error = ending(reply) if status == "failed" else None
-            return UpstreamJob(id=job.id, status=status, error=error, facts=job.facts)
-        url, made = reply.need("task.content.url"), reply.get("task.created_at")
+            return UpstreamJob(id=job.id, status=status, error=error, facts=facts)
+        url = reply.need("task.content.url")
         # The same address does not live longer for being told again.
         known = job.url_expires_at if job.url == url else None
         return UpstreamJob(
@@ -148,8 +166,8 @@ class MiniMax(Channel):
             status=status,
             url=url,
             url_expires_at=known or time.time() + self.options.link_life,
-            expires_at=made + KEPT_V2 if isinstance(made, int | float) else None,
-            facts=job.facts,
+            expires_at=kept_until(reply.get("task.created_at")),
+            facts=facts,
         )
 
     async def cancel(self, job: UpstreamJob) -> None:
@@ -178,6 +196,12 @@ def first_body(request: VideoRequest) -> dict[str, Any]:
     if request.last_frame:
         body["last_frame_image"] = request.last_frame.data_uri
     return body
+
+
+def kept_until(made: object) -> float | None:
+    """When MiniMax forgets a task of V2; None where what it says cannot be, as it still knows the task."""
+    now = time.time()
+    return made + KEPT_V2 if isinstance(made, int | float) and now - KEPT_V2 < made < now + KEPT_V2 else None
 
 
 def is_second(job: UpstreamJob) -> bool:

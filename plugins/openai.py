@@ -3,6 +3,7 @@
 OpenAI closed this API on 2026-09-24, so no address is built in: an entry of `channels.yaml` gives its `base_url`.
 
 The wire is openapi.yaml of https://github.com/openai/openai-openapi (2026-08-21) as the official SDK 3.54 speaks it.
+What servers of other kinds do otherwise is in `_openai_dialects.py`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,21 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from proxy import (
-    AccountRefused,
     ApiError,
     Channel,
     Clip,
-    JobError,
     Model,
-    ModerationBlocked,
     Options,
     Reply,
     Source,
-    Throttled,
     UnsupportedOperation,
     UpstreamJob,
-    UpstreamRefused,
     VideoRequest,
     hookimpl,
 )
+
+from ._openai_dialects import DIALECTS, OWN, PRICED, Dialect, Word
+from ._openai_errors import Ended, NotTold, failure, refusal
 
 # The four states of the API, each with the words that gateways in the wild put in its place.
 STATES: Final = {
@@ -39,20 +38,10 @@ STATES: Final = {
 }
 STATUS: Final = {word: status for status, words in STATES.items() for word in words}
 
+GENERATIONS: Final = "/v1/video/generations"
+"""The older door of a new-api."""
+
 MEDIA_TYPES: Final = {"video": "video/mp4", "thumbnail": "image/webp", "spritesheet": "image/jpeg"}
-
-FIELDS: Final = ("prompt", "model", "seconds", "size", "input_reference", "characters", "video")
-
-# Words of an error's `code`, `type` or (Azure) `inner_error.code`, in lower case.
-MODERATION: Final = {"moderation_blocked", "content_policy_violation", "content_filter"} | {
-    "input_moderation",
-    "output_moderation",
-    "responsibleaipolicyviolation",
-}
-QUOTA: Final = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-BUSY: Final = {"server_is_overloaded", "slow_down"}
-NO_MODEL: Final = {"model_not_found", "deploymentnotfound"}
-INCAPABLE: Final = {"unsupported_operation", "remix_unsupported"}
 
 
 class OpenAIOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,8 +49,11 @@ class OpenAIOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     base_url: str
     """The address of the service, such as `https://video.example.com`; `…/v1` means the same."""
-    dialect: Literal["openai"] = "openai"
-    """What the service does otherwise than OpenAI's own API: nothing, so far."""
+    dialect: Word = "openai"
+    """What the service is, if it does something otherwise than OpenAI's own API, which another Reelgate does not:
+    `sglang` (SGLang-diffusion), `vllm_omni` (vLLM-Omni), `newapi` (gateways of the new-api family) or `litellm`."""
+    door: Literal["videos", "generations"] = "videos"
+    """Where a `newapi` makes videos and tells of them: `/v1/videos`, or `/v1/video/generations` if it is an old one."""
     auth: Literal["bearer", "api-key"] = "bearer"
     """How `api_key` is sent: `Authorization: Bearer`, or the header `api-key` that Azure asks for."""
     organization: str = ""
@@ -72,14 +64,25 @@ class OpenAIOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if not self.base_url:
             raise ValueError("base_url is empty; give the address of the upstream")
+        if self.door != "videos" and self.dialect != "newapi":
+            raise ValueError("door is for the dialect newapi only")
 
 
 class OpenAI(Channel):
     type = "openai"
     options: OpenAIOptions
     options_class = OpenAIOptions
-    default_model = Model(exact_image=True, default_seconds=4, default_size="720x1280")
-    closed_fields = True
+    default_model = OWN
+    # Which metadata goes on is the dialect's affair; OpenAI's own takes none.
+    priced_metadata = Channel.priced_metadata | PRICED
+
+    @classmethod
+    def limits(cls, options: Options, name: str) -> Model | None:
+        return DIALECTS[options.dialect].limits(name) if isinstance(options, OpenAIOptions) else cls.default_model
+
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECTS[self.options.dialect]
 
     def headers(self) -> Mapping[str, str]:
         key = self.options.api_key
@@ -92,32 +95,34 @@ class OpenAI(Channel):
         return {name: value for name, value in headers.items() if value}
 
     def check(self, request: VideoRequest) -> None:
-        if len(request.images) > 1:
+        if len(request.images) > 1 and not self.dialect.several:
             raise UnsupportedOperation("This channel takes one input picture.", param="input_reference")
 
     async def create(self, request: VideoRequest) -> UpstreamJob:
-        body: dict[str, Any] = {
-            "prompt": request.prompt,
-            "model": request.model,
-            "seconds": str(request.seconds),
-            "size": request.size,
-        }
-        # Characters are known as JSON only, so a picture beside them travels as a data URI.
-        if request.image and not request.characters:
-            return taken(await self.upstream.post("/v1/videos", form={**body, "input_reference": request.image}))
-        if request.image:
-            body["input_reference"] = {"image_url": request.image.data_uri}
-        if request.characters:
-            body["characters"] = [{"id": character} for character in request.characters]
-        return taken(await self.upstream.post("/v1/videos", json=body))
+        reply = await self.upstream.post(self._door(), **self.dialect.body(request))
+        return taken(self.dialect.read(reply))
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
-        reply = await self.upstream.get(video_path(job))
-        return told(reply, job.id, reply.choose("status", STATUS))
+        try:
+            reply = await self.upstream.get(f"{self._door()}/{segment(job)}")
+        except Ended as ended:
+            if ended.reply.get("id") != job.id:
+                raise
+            reply = ended.reply
+        except NotTold:
+            if self.options.dialect != "newapi":
+                raise
+            reply = await self.upstream.get(f"{GENERATIONS}/{segment(job)}")
+        reply = self.dialect.read(reply)
+        status = reply.choose("status", {**STATUS, **self.dialect.states})
+        return told(reply, job.id, status, self.dialect.address(reply, job.id) if status == "completed" else None)
+
+    def _door(self) -> str:
+        return "/v1/videos" if self.options.door == "videos" else GENERATIONS
 
     async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
         path = f"{video_path(source)}/remix"
-        return taken(await self.upstream.post(path, json={"prompt": request.prompt}))
+        return taken(self.dialect.read(await self.upstream.post(path, json={"prompt": request.prompt})))
 
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         # The guide wants `model` with an uploaded clip; a source brings its own.
@@ -136,41 +141,36 @@ class OpenAI(Channel):
         return taken(await self.upstream.post(path, form={**body, "video": request.clip}))
 
     async def character(self, name: str, video: Clip) -> str:
+        if "character" not in self.dialect.can:
+            return await super().character(name, video)
         reply = await self.upstream.post("/v1/videos/characters", form={"name": name, "video": video})
         return str(reply.need("id"))
 
     async def content(self, job: UpstreamJob, variant: Literal["video", "thumbnail", "spritesheet"]) -> Source:
+        if job.url or (variant != "video" and variant not in self.dialect.can):
+            return await super().content(job, variant)
         # The video is the default everywhere, and self-hosted servers know no word for it.
         query = "" if variant == "video" else f"?variant={variant}"
         url = self.upstream.url(f"{video_path(job)}/content{query}")
         return Source(url=url, headers=self.headers(), media_type=MEDIA_TYPES[variant])
 
+    async def cancel(self, job: UpstreamJob) -> None:
+        await (self.upstream.delete(video_path(job)) if "cancel" in self.dialect.can else super().cancel(job))
+
     async def delete(self, job: UpstreamJob) -> None:
-        await self.upstream.delete(video_path(job))
+        await (self.upstream.delete(video_path(job)) if "delete" in self.dialect.can else super().delete(job))
 
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
-        if status < 400:
-            return None
-        words, message, param = envelope(reply)
-        if status < 500 and words & MODERATION:
-            return ModerationBlocked(message, param=param)
-        if status < 500 and words & INCAPABLE:
-            return UnsupportedOperation(message, param=param)
-        if words & NO_MODEL:
-            return UpstreamRefused(message)
-        if status == 429 and words & QUOTA:
-            return AccountRefused("The upstream account has no quota left. Only the operator can change that.")
-        if status == 503 and words & BUSY:
-            return Throttled("The upstream is too busy; try again later.")
-        # A Reelgate says so where it certainly took nothing.
-        if status >= 500 and reply.headers.get("x-reelgate-not-taken") == "true":
-            return UpstreamRefused(message)
-        return None
+        return refusal(status, reply)
 
 
 def video_path(job: UpstreamJob) -> str:
-    """The path of a video, encoded as the SDK does: an id is one segment whatever it holds."""
-    return "/v1/videos/" + quote(job.id, safe="!$&'()*+,;=:@")
+    return f"/v1/videos/{segment(job)}"
+
+
+def segment(job: UpstreamJob) -> str:
+    """The id of a video in a path, encoded as the SDK does: it is one segment whatever it holds."""
+    return quote(job.id, safe="!$&'()*+,;=:@")
 
 
 def taken(reply: Reply) -> UpstreamJob:
@@ -179,39 +179,17 @@ def taken(reply: Reply) -> UpstreamJob:
     return told(reply, reply.need("id"), STATUS.get(status, "queued") if isinstance(status, str) else "queued")
 
 
-def told(reply: Reply, upstream_id: str, status: str) -> UpstreamJob:
+def told(reply: Reply, upstream_id: str, status: str, url: str | None = None) -> UpstreamJob:
     """A Video object as a job: nullable keys may be missing, and vendors put odd things into numeric ones."""
     wait = header_number(reply, "openai-poll-after-ms")
     return UpstreamJob(
         id=upstream_id,
         status=status,
         progress=number(reply.get("progress")),
+        url=url,
         error=failure(reply) if status == "failed" else None,
         expires_at=number(reply.get("expires_at")),
         poll_after=None if wait is None else wait / 1000,
-    )
-
-
-def failure(reply: Reply) -> JobError:
-    """Why a failed job failed, in our words and the upstream's sentence."""
-    words, message, _ = envelope(reply)
-    if words & MODERATION:
-        return JobError("moderation_blocked", message)
-    return JobError("expired" if reply.get("status") == "expired" else "upstream_failed", message)
-
-
-def envelope(reply: Reply) -> tuple[set[str], str, str | None]:
-    """The words, the sentence and the `param` of an error: wrapped in `error`, bare (Azure), or a mere string."""
-    error = reply.get("error", reply.data)
-    if not isinstance(error, dict):
-        error = {"message": error}
-    inner = error.get("inner_error")
-    codes = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    message, param = error.get("message"), error.get("param")
-    return (
-        {str(code).lower() for code in codes},
-        message if isinstance(message, str) and message else "The upstream gave no reason.",
-        param if param in FIELDS else None,
     )
 
 

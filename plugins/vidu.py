@@ -18,11 +18,9 @@ from urllib.parse import quote
 from proxy import (
     ApiError,
     Channel,
-    Clip,
     Options,
     PictureForm,
     Reply,
-    UnsupportedOperation,
     UpstreamJob,
     UpstreamRefused,
     VideoRequest,
@@ -60,6 +58,10 @@ class ViduOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     link_seconds: int = 86_400
     """How long the address of a result is good for; older documents of Vidu's say 3600."""
 
+    def __post_init__(self) -> None:
+        if self.link_seconds < 1:
+            raise ValueError(f"link_seconds is {self.link_seconds}; it must be above 0")
+
 
 class Vidu(Channel):
     type = "vidu"
@@ -94,11 +96,11 @@ class Vidu(Channel):
 
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         able = request.model in EXTENDERS
-        body = {"model": request.model if able else self.options.extend_model}
-        with self.upstream.unpaid():
-            if source is None:
-                body["video_url"] = link(request.video)
-            else:
+        body: dict[str, Any] = {"model": request.model if able else self.options.extend_model}
+        if source is None:
+            body["video_url"] = request.clip.url
+        else:
+            with self.upstream.unpaid():
                 body["video_creation_id"] = await self._creation(source)
         return await self._order("extend", request, body)
 
@@ -131,16 +133,16 @@ class Vidu(Channel):
             status=status,
             url=url,
             url_expires_at=known or time.time() + self.options.link_seconds,
-            facts={**facts, "creation": creation} if isinstance(creation, str) else facts,
+            facts=facts if creation is None else {**facts, "creation": str(creation)},
         )
 
     async def _creation(self, source: UpstreamJob) -> str:
         """Vidu's id of the film of `source`."""
         if "creation" not in source.facts:
             source = await self.fetch(source)
-        if not isinstance(creation := source.facts.get("creation"), str):
+        if (creation := source.facts.get("creation")) is None:
             raise UpstreamRefused("The upstream has no result of the source any more.")
-        return creation
+        return str(creation)
 
     async def cancel(self, job: UpstreamJob) -> None:
         # Refused in Vidu's own words for a task that is scheduled already.
@@ -163,7 +165,7 @@ class Vidu(Channel):
 
     async def _is_of(self, task: Mapping[str, Any], request: VideoRequest) -> bool:
         """Whether a listed task is this attempt's. It is not certain that a list shows payloads; a task itself does."""
-        if "payload" in task:
+        if task.get("payload"):
             return bool(task["payload"] == request.attempt_id)
         task_id = task.get("id") or task.get("task_id")
         if not isinstance(task_id, str) or task.get("prompt") != request.prompt:
@@ -177,15 +179,6 @@ class Vidu(Channel):
 
 def task_path(task_id: str) -> str:
     return f"/ent/v2/tasks/{quote(task_id, safe='')}"
-
-
-def link(clip: Clip | None) -> str:
-    """The address of an uploaded clip."""
-    if clip is None:
-        raise ValueError("an extension has a source or an uploaded clip")
-    if clip.url is None:
-        raise UnsupportedOperation("This server has no public address, which uploads here need.", param="video")
-    return clip.url
 
 
 @hookimpl

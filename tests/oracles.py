@@ -24,6 +24,8 @@ SDKS: Final = {
     "GENAI2": "google-genai==2.34.0",
     "FAL": "fal-client==1.0.3",
     "REPLICATE": "replicate==1.0.7",
+    "ARK": "volcengine-python-sdk[ark]",
+    "DASHSCOPE": "dashscope==2.0.2",
 }
 """What `REELGATE_<NAME>_PYTHON` is given to: the versions that the fact sheets were written from."""
 

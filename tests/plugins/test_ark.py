@@ -13,7 +13,6 @@ from plugins._ark_models import BYTEPLUS, VOLCENGINE
 from proxy import InvalidRequest, Model, Picture
 from proxy.engine.limits import default_seconds
 from proxy.testing import ChannelContract, Job, Simulator, SimulatorServer
-from proxy.testing.bench import failure_of, law
 from proxy.testing.product import ProductLaws
 from tests.plugins.ark_wire import KEY, MODEL, SECOND_KEY, opened, request
 from tests.plugins.openai_oracle import picture_file
@@ -41,33 +40,7 @@ class TestArk(ChannelContract):
         "cancelled": "failed",
         "expired": "failed",
     }
-
-    @law
-    async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
-        """Only what is queued can be cancelled; of a task that runs it is said that it cannot, and it is left alone."""
-        async with self.bench(tmp_path) as bench:
-            await bench.channel.cancel(await bench.submit())
-            assert bench.sim.latest.cancelled
-            job = await bench.submit()
-            bench.sim.advance(job.id)
-            error = await failure_of(bench.channel.cancel(job))
-            assert isinstance(error, InvalidRequest)
-            assert bench.sim.latest.state == "running"
-            assert len(bench.sim.calls("delete")) == 1
-
-    @law
-    async def test_product_delete_of_a_running_video(self, tmp_path: Path) -> None:
-        """A video that is queued upstream is cancelled there; one that runs is not deletable."""
-        async with self.product(tmp_path) as product:
-            video_id = await product.made()
-            assert (await product.call("DELETE", f"/v1/videos/{video_id}")).status == 200
-            assert product.sim.latest.cancelled
-            video_id = await product.made()
-            product.sim.advance(product.sim.latest.id)
-            await product.until(video_id, "in_progress")
-            answer = await product.call("DELETE", f"/v1/videos/{video_id}")
-            assert (answer.status, answer.code) == (400, "video_not_deletable")
-            assert not product.sim.latest.removed
+    cancels_running = False
 
 
 class TestModelArk(ProductLaws):
@@ -77,7 +50,7 @@ class TestModelArk(ProductLaws):
     plugin_file = TestArk.plugin_file
     entry: ClassVar[Mapping[str, Any]] = {"api_key": KEY, "models": ["seedance-1-5-pro-251215"]}
     other_entry = TestArk.other_entry
-    test_product_delete_of_a_running_video = TestArk.test_product_delete_of_a_running_video
+    cancels_running = False
 
     def make_simulator(self) -> Simulator:
         sim = ModelArkSimulator(keys={KEY, SECOND_KEY})

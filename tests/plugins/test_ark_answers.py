@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from plugins._ark_words import OPERATORS
 from plugins.ark import ArkOptions
 from proxy import (
     AccountRefused,
@@ -67,7 +68,7 @@ async def test_a_result(recorder: Recorder) -> None:
         with pytest.raises(UnsupportedOperation):
             await channel.content(job, "spritesheet")
         # Of 2026-01-01 00:05 UTC, and a day.
-        assert job.expires_at == 1767225900 + 86_400
+        assert job.expires_at == job.url_expires_at == 1767225900 + 86_400
         recorder.say({"id": TASK})
         await channel.create(request())
     assert recorder.last.json["return_last_frame"] is True
@@ -79,6 +80,10 @@ async def test_a_result(recorder: Recorder) -> None:
         ("https://x.example/a.mp4", 1767225700, 1767225700 + 86_400),
         ("https://x.example/a.mp4?X-Tos-Date=soon&X-Tos-Expires=9", 1767225700, 1767225700 + 86_400),
         ("https://[x/a.mp4", 1767225700, 1767225700 + 86_400),
+        (f"{FILM}0000000000000000", 1767225700, 1767225700 + 86_400),
+        (FILM.replace("=86400", "=-1"), 1767225700, 1767225700 + 86_400),
+        ("https://x.example/a.mp4", 10**400, None),
+        ("https://x.example/a.mp4", True, None),
         ("https://x.example/a.mp4", "yesterday", None),
         ("https://x.example/a.mp4", None, None),
     ],
@@ -108,7 +113,8 @@ async def test_a_success_without_a_film_is_no_success(recorder: Recorder, conten
         ({"code": "OutputAudioSensitiveContentDetected.X", "message": "No."}, ("moderation_blocked", "No.")),
         ({"code": "InputTextRiskDetection", "message": "No. Request id: 0217"}, ("moderation_blocked", "No.")),
         ({"code": "InternalServiceError", "message": "It broke."}, ("upstream_failed", "It broke.")),
-        ({"code": "AccountOverdueError", "message": "Pay."}, ("insufficient_funds", "Pay.")),
+        ({"code": "AccountOverdueError", "message": "Pay for 2101234567."}, ("insufficient_funds", OPERATORS)),
+        ({"code": "ModelNotOpen", "message": "Account 2101234567 has not."}, ("upstream_failed", OPERATORS)),
         ({"code": "InternalServiceError"}, ("upstream_failed", "The upstream says InternalServiceError.")),
         ({"code": 7, "message": 7}, ("upstream_failed", "The upstream gave no reason.")),
         (None, ("upstream_failed", "The upstream gave no reason.")),
@@ -191,7 +197,7 @@ def said(code: Any, param: Any = "") -> dict[str, Any]:
         (400, said("InvalidParameter", "content[1].image_url"), InvalidRequest, "Not so.$", "input_reference"),
         (400, said("InvalidParameter", "content[1].video_url"), InvalidRequest, "Not so.$", "video"),
         (400, said("InvalidParameter", 7), InvalidRequest, "Not so.$", None),
-        (400, said("InvalidEndpoint.ClosedEndpoint", "model"), InvalidRequest, "Not so.$", "model"),
+        (400, said("InvalidEndpoint.ClosedEndpoint", "model"), AccountRefused, "operator", None),
         (400, {"error": {"code": "InvalidParameter"}}, InvalidRequest, "request: InvalidParameter$", None),
         (400, {"error": {"message": "Odd."}}, InvalidRequest, "Odd.", None),
         (400, said("SensitiveContentDetected.Violence"), ModerationBlocked, "Not so.$", None),

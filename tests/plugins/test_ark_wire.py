@@ -17,7 +17,6 @@ from proxy import (
     InvalidRequest,
     Outcome,
     Picture,
-    UnsupportedOperation,
     UpstreamError,
     UpstreamJob,
 )
@@ -183,6 +182,10 @@ def test_what_is_priced() -> None:
         ({"images": (Picture(b"", "image/png", 2500, 1000),)}, "input_reference"),
         ({"images": (PICTURE,), "last_frame": Picture(b"", "image/png", 400, 1000)}, "last_frame"),
         ({"metadata": {"draft": True}}, "size"),
+        ({"kind": "remix", "seconds": 20}, "video"),
+        ({"kind": "edit", "seconds": 30}, "video"),
+        ({"kind": "edit", "video": Clip(Path("clip.mp4"))}, "video"),
+        ({"kind": "extend", "video": Clip(Path("clip.mp4"))}, "video"),
     ],
 )
 async def test_what_cannot_be_made_is_refused_before(recorder: Recorder, changes: dict[str, Any], param: str) -> None:
@@ -192,6 +195,7 @@ async def test_what_cannot_be_made_is_refused_before(recorder: Recorder, changes
             channel.check(request(**changes))
         channel.check(request(seed=-1, images=(PICTURE,), last_frame=LAST))
         channel.check(request(model=PRO_15, size="864x496", metadata={"draft": True}))
+        channel.check(request(kind="edit", model="ep-1", seconds=30))
     assert caught.value.param == param
     assert recorder.calls == []
 
@@ -250,7 +254,7 @@ async def test_films_of_films(recorder: Recorder, kind: str) -> None:
 
 async def test_an_address_that_runs_out_is_asked_for_anew(recorder: Recorder) -> None:
     """A source whose address is about to end is looked at first; what fails there has ordered nothing."""
-    source = UpstreamJob(TASK, "completed", url="https://old.example/x.mp4", expires_at=time.time() + 60)
+    source = UpstreamJob(TASK, "completed", url="https://old.example/x.mp4", url_expires_at=time.time() + 60)
     answers = iter([task("succeeded", content={"video_url": FILM}), {"id": TASK}])
     recorder.answer = lambda: web.json_response(next(answers))
     async with opened(recorder) as channel:
@@ -267,12 +271,8 @@ async def test_an_address_that_runs_out_is_asked_for_anew(recorder: Recorder) ->
 
 
 async def test_uploads_go_by_their_address(recorder: Recorder) -> None:
-    """An uploaded clip is a signed link; a server without a public address says so, and orders nothing."""
+    """An uploaded clip is a signed link."""
     async with opened(recorder) as channel:
         clip = Clip(Path("clip.mp4"), url="https://gateway.example.com/clip")
         await channel.edit(request(kind="edit", video=clip), None)
         assert recorder.last.json["content"][1]["video_url"] == {"url": "https://gateway.example.com/clip"}
-        with pytest.raises(UnsupportedOperation) as caught:
-            await channel.edit(request(kind="edit", video=Clip(Path("clip.mp4"))), None)
-    assert caught.value.param == "video"
-    assert len(recorder.calls) == 1

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -194,6 +195,22 @@ def test_what_edits_and_extends_is_an_option() -> None:
     assert full.lengths("extend") == tuple(range(1, 14))
 
 
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("edit_model", ("wan2.6-t2v", "wan2.7-i2v", "wan2.1-vace-plus")),
+        ("extend_model", ("wan2.6-i2v", "wan2.7-t2v", "wan2.7-videoedit", "happyhorse-1.0-i2v")),
+    ],
+)
+def test_a_model_that_cannot_is_a_mistake(option: str, names: tuple[str, ...]) -> None:
+    """An option that names a model which cannot do what it is for says so, and what to write."""
+    for name in names:
+        with pytest.raises(msgspec.ValidationError, match=rf"{option}: {name} cannot .*; write wan2\.7"):
+            msgspec.convert({option: name}, DashScopeOptions)
+    for name in ("", "wan2.7-videoedit-2026-04-03" if option == "edit_model" else "wan2.8-i2v", "wan3.0-video"):
+        assert getattr(msgspec.convert({option: name}, DashScopeOptions), option) == name
+
+
 # ---------------------------------------------------------------- edits and extensions
 
 
@@ -213,8 +230,8 @@ async def test_edits(recorder: Recorder) -> None:
     film = [{"type": "video", "url": FILM}]
     usual = {"prompt_extend": True, "watermark": False, "resolution": "720P"}
     assert await derived(recorder, "remix") == ("wan2.7-videoedit", {"media": film}, usual)
-    found = await derived(recorder, "edit", images=(PICTURE,), size="832x480", seed=7)
-    assert found == ("wan2.7-videoedit", {"media": film + REFERENCES[:1]}, {**usual, "seed": 7})
+    found = await derived(recorder, "edit", size="832x480", seed=7)
+    assert found == ("wan2.7-videoedit", {"media": film}, {**usual, "seed": 7})
     found = await derived(recorder, "edit", model="happyhorse-1.0-video-edit", size="1080x1920")
     assert found == ("happyhorse-1.0-video-edit", {"media": film}, {"watermark": False, "resolution": "1080P"})
 

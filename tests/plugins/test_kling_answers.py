@@ -40,7 +40,7 @@ from tests.plugins.kling_wire import (
 )
 from tests.plugins.openai_oracle import Recorder
 
-JOB = UpstreamJob(TASK, facts={"kind": "image2video"})
+JOB = UpstreamJob(TASK, facts={"kind": "image2video", "model": "kling-v1-6"})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_finished_task(recorder: Recorder) -> None:
     """Its film has an id to extend it by, a length, and thirty days."""
     recorder.say(done())
     job = await fetched(recorder)
-    assert job.facts == {"kind": "image2video", "film": "vid-1", "seconds": 5.1}
+    assert job.facts == {**JOB.facts, "film": "vid-1", "seconds": 5.1}
     assert (job.expires_at, job.url_expires_at) == (MOMENT // 1000 + 30 * 86_400, None)
 
 
@@ -105,10 +105,10 @@ async def test_a_finished_task(recorder: Recorder) -> None:
 async def test_odd_films(recorder: Recorder, film: dict[str, Any], facts: dict[str, Any]) -> None:
     """What is not said as the sheet has it is not known."""
     recorder.say(done(**film))
-    assert (await fetched(recorder)).facts == {"kind": "image2video", **facts}
+    assert (await fetched(recorder)).facts == {**JOB.facts, **facts}
 
 
-@pytest.mark.parametrize("moment", [None, "soon", 7, True, 1.5])
+@pytest.mark.parametrize("moment", [None, "soon", 7, True, 1.5, 10**20, 10**400])
 async def test_odd_times(recorder: Recorder, moment: Any) -> None:
     """A time that is none says nothing about the end."""
     recorder.say(task("succeed", updated_at=moment, task_result={"videos": [{"url": FILM}]}))
@@ -191,22 +191,22 @@ async def test_an_id_is_one_step_of_the_path(recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind"),
+    ("changes", "kind", "maker"),
     [
-        ({}, "text2video"),
-        ({"images": (PICTURE,)}, "image2video"),
-        ({"model": "kling-v3-omni"}, "omni-video"),
-        ({"kind": "remix"}, "omni-video"),
-        ({"kind": "extend"}, "video-extend"),
+        ({}, "text2video", "kling-v1-6"),
+        ({"images": (PICTURE,)}, "image2video", "kling-v1-6"),
+        ({"model": "kling-v3-omni"}, "omni-video", "kling-v3-omni"),
+        ({"kind": "remix"}, "omni-video", "kling-video-o1"),
+        ({"kind": "extend"}, "video-extend", "kling-v1-6"),
     ],
 )
-async def test_recover(recorder: Recorder, changes: dict[str, Any], kind: str) -> None:
+async def test_recover(recorder: Recorder, changes: dict[str, Any], kind: str, maker: str) -> None:
     """A lost submission is found by the id that it was given, under its kind; one that is not there may still come."""
     knows(recorder, f"/v1/videos/{kind}/attempt_1", task("processing"))
     async with opened(recorder) as channel:
         found = await channel.recover(request(**changes))
         assert isinstance(found, UpstreamJob)
-        assert (found.id, found.facts) == (TASK, {"kind": kind})
+        assert (found.id, found.facts) == (TASK, {"kind": kind, "model": maker})
         knows(recorder, "", None)
         assert await channel.recover(request(**changes)) is None
         recorder.say(refused(1302, "Too fast"), 429)
@@ -271,6 +271,7 @@ OPERATOR = "Only the operator"
         (400, 1201, "negative_prompt is too long", InvalidRequest, "too long", "negative_prompt"),
         (400, 1201, "model_name is invalid", InvalidRequest, "model_name", "model"),
         (400, 1300, "Platform policy", ModerationBlocked, "Platform policy", None),
+        (400, 1201, "", InvalidRequest, "did not say why", None),
         (400, 1301, "", ModerationBlocked, "moderation refuses", None),
         (404, 1202, "Method not allowed", UpstreamGone, "Method", None),
         (404, 1203, "Model not found", UpstreamGone, "Model not found", None),

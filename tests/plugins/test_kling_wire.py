@@ -45,7 +45,6 @@ VECTOR = (
 COMMON = {"model_name": "kling-v1-6", "prompt": PROMPT, "duration": "5", "mode": "std", "external_task_id": "attempt_1"}
 WIDE = {"aspect_ratio": "16:9"}
 FIRST, LAST = PICTURE.base64, OTHER.base64
-SOURCE = UpstreamJob(TASK, "completed", url=FILM, facts={"kind": "text2video", "film": "vid-1", "seconds": 5.1})
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ async def sent(recorder: Recorder, **changes: Any) -> tuple[str, Any]:
         channel.check(request(**changes))
         job = await channel.create(request(**changes))
     kind = recorder.last.target.removeprefix("/v1/videos/")
-    assert (job.id, job.status, job.facts) == (TASK, "queued", {"kind": kind})
+    assert (job.id, job.status, job.facts) == (TASK, "queued", {"kind": kind, "model": request(**changes).model})
     assert recorder.last.method == "POST"
     return kind, recorder.last.json
 
@@ -138,10 +137,13 @@ async def test_a_token_that_the_clock_spoilt_is_given_up(recorder: Recorder, cod
         {"api_key": f"{ACCESS}|"},
         {"api_key": f"| {SECRET}"},
         {"secret": SECRET},
+        {"api_key": KEY, "edit_model": "kling-v1"},
+        {"api_key": KEY, "edit_model": ""},
     ],
 )
 def test_options_are_checked(mistake: dict[str, str]) -> None:
-    """Half a pair, two ways at once and an unknown option are mistakes, which do not repeat the keys."""
+    """Half a pair, two ways at once, a model that edits nothing and an unknown option are mistakes, which do not repeat
+    the keys."""
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.convert(mistake, KlingOptions)
     assert SECRET not in str(caught.value)
@@ -254,6 +256,9 @@ NARROW = Picture(PNG, "image/png", 300, 1000)
         ({"model": "kling-v2-6", "audio": True}, InvalidRequest, "audio"),
         ({"model": "kling-v2-6", "audio": True, "last_frame": OTHER, "size": "1920x1080"}, InvalidRequest, "audio"),
         ({"model": "kling-video-o1", "last_frame": OTHER}, UnsupportedOperation, "last_frame"),
+        ({"model": "kling-v9", "images": (PICTURE,) * 5}, InvalidRequest, "input_reference"),
+        ({"kind": "edit", "video": Clip(Path("clip.mp4"))}, UnsupportedOperation, "video"),
+        ({"kind": "extend", "video": Clip(Path("clip.mp4"), url=FILM)}, UnsupportedOperation, "video"),
     ],
 )
 async def test_what_models_cannot_say(
@@ -294,100 +299,3 @@ def test_what_models_can_do() -> None:
     assert models["kling-v3"].seconds == tuple(range(3, 16))
     assert (models["kling-video-o1"].seconds[-1], models["kling-video-o1"].sizes[0]) == (10, "1920x1080")
     assert {"callback_url", "external_task_id", "model_name", "sound", "mode", "duration"} <= Kling.priced_metadata
-
-
-# ---------------------------------------------------------------- follow-ups
-
-
-async def followed(recorder: Recorder, kind: str, source: UpstreamJob | None, **changes: Any) -> tuple[str, Any]:
-    async with opened(recorder) as channel:
-        wanted = request(kind=kind, **changes)
-        channel.check(wanted)
-        job = await getattr(channel, kind)(wanted, source)
-    assert (job.id, job.facts) == (TASK, {"kind": recorder.last.target.removeprefix("/v1/videos/")})
-    return str(job.facts["kind"]), recorder.last.json
-
-
-@pytest.mark.parametrize("kind", ["remix", "edit"])
-@pytest.mark.parametrize(
-    ("changes", "fields", "film"),
-    [
-        ({}, {}, {}),
-        ({"audio": True, "size": "1920x1080"}, {"mode": "pro"}, {"keep_original_sound": "yes"}),
-        ({"audio": False, "model": "kling-v3", "size": "3840x2160"}, {"mode": "pro"}, {"keep_original_sound": "no"}),
-        (
-            {"model": "kling-v3-omni", "size": "3840x2160", "metadata": {"element_list": []}},
-            {"model_name": "kling-v3-omni", "mode": "4k", "element_list": []},
-            {},
-        ),
-    ],
-)
-async def test_edits(recorder: Recorder, kind: str, changes: Any, fields: Any, film: Any) -> None:
-    """A film is edited by its address, by its own model or the one that the entry names; its length and shape stay."""
-    common = {name: value for name, value in COMMON.items() if name != "duration"}
-    list_of_one = [{"video_url": FILM, "refer_type": "base", **film}]
-    assert await followed(recorder, kind, SOURCE, **changes) == (
-        "omni-video",
-        {**common, "model_name": "kling-video-o1", "video_list": list_of_one, **fields},
-    )
-
-
-async def test_an_uploaded_clip_is_edited_by_its_link(recorder: Recorder) -> None:
-    """A clip goes as a signed link; without a public address there is none."""
-    clip = Clip(Path("clip.mp4"), url="https://video.example.com/inputs/clip.mp4?sig=1")
-    _, body = await followed(recorder, "edit", None, video=clip)
-    assert body["video_list"] == [{"video_url": clip.url, "refer_type": "base"}]
-    async with opened(recorder) as channel:
-        with pytest.raises(UnsupportedOperation, match="no public address"):
-            await channel.edit(request(kind="edit", video=Clip(Path("clip.mp4"))), None)
-    assert len(recorder.calls) == 1
-
-
-@pytest.mark.parametrize(
-    ("facts", "legal"), [({"seconds": 2.9}, False), ({"seconds": 15.1}, False), ({"seconds": 10.1}, True), ({}, True)]
-)
-async def test_length_of_an_edited_film(recorder: Recorder, facts: dict[str, Any], legal: bool) -> None:
-    """What is known to be too short or too long is refused before anything is sent."""
-    source = UpstreamJob(TASK, "completed", url=FILM, facts={"kind": "text2video", **facts})
-    if legal:
-        await followed(recorder, "remix", source)
-        return
-    with pytest.raises(InvalidRequest) as caught:
-        await followed(recorder, "remix", source)
-    assert (caught.value.param, recorder.calls) == ("video", [])
-
-
-async def test_extensions(recorder: Recorder) -> None:
-    """An extension names the film's own id, not its task; model, mode and length are not asked for."""
-    changes = {"negative_prompt": "rain", "metadata": {"cfg_scale": 0.3, "video_id": "no"}}
-    kind, body = await followed(recorder, "extend", SOURCE, **changes)
-    assert (kind, body) == (
-        "video-extend",
-        {
-            "video_id": "vid-1",
-            "prompt": PROMPT,
-            "negative_prompt": "rain",
-            "cfg_scale": 0.3,
-            "external_task_id": "attempt_1",
-        },
-    )
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [
-        None,
-        {},
-        {"kind": "text2video", "seconds": 5.0},
-        {"kind": "omni-video", "film": "vid-1"},
-        {"kind": "multi-image2video", "film": "vid-1"},
-        {"kind": "video-extend", "film": "vid-1", "seconds": 178.2},
-    ],
-)
-async def test_what_cannot_be_extended(recorder: Recorder, facts: dict[str, Any] | None) -> None:
-    """An uploaded clip, the film of another kind and one of three minutes are refused before anything is sent."""
-    source = None if facts is None else UpstreamJob(TASK, "completed", url=FILM, facts=facts)
-    async with opened(recorder) as channel:
-        with pytest.raises(InvalidRequest) as caught:
-            await channel.extend(request(kind="extend"), source)
-    assert (caught.value.param, recorder.calls) == ("video", [])

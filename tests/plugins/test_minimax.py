@@ -30,6 +30,7 @@ class TestMiniMaxV1(ChannelContract):
     entry: ClassVar[Mapping[str, Any]] = {"api_key": KEY, "models": ["MiniMax-Hailuo-02"]}
     other_entry: ClassVar[Mapping[str, Any]] = {"api_key": SECOND_KEY}
     states: ClassVar[Mapping[str, str]] = STATES_V1
+    cancels_running: ClassVar[bool] = False
 
     @law
     async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
@@ -58,11 +59,6 @@ class TestMiniMaxV1(ChannelContract):
             assert (await product.call("GET", f"/v1/videos/{video_id}")).status == 404
             assert not product.sim.latest.removed
 
-    @law
-    async def test_product_delete_of_a_running_video(self, tmp_path: Path) -> None:
-        """A running video cannot be deleted unless by force."""
-        await not_while_it_runs(self, tmp_path)
-
 
 class TestMiniMaxV2(ChannelContract):
     """V2 cancels what waits, and nothing that runs."""
@@ -73,41 +69,7 @@ class TestMiniMaxV2(ChannelContract):
     entry: ClassVar[Mapping[str, Any]] = {"api_key": KEY, "models": ["MiniMax-H3"]}
     other_entry: ClassVar[Mapping[str, Any]] = {"api_key": SECOND_KEY}
     states: ClassVar[Mapping[str, str]] = STATES_V2
-
-    @law
-    async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
-        """A job that waits is cancelled; one that runs goes on, and the client is told why."""
-        async with self.bench(tmp_path) as bench:
-            waiting = await bench.submit()
-            await bench.channel.cancel(waiting)
-            assert bench.sim.latest.cancelled
-            assert (await bench.channel.fetch(waiting)).status == "failed"
-            running = await bench.submit()
-            bench.sim.advance(bench.sim.latest.id)
-            error = await failure_of(bench.channel.cancel(running))
-            assert isinstance(error, InvalidRequest)
-            assert "running" in error.message
-            assert not bench.sim.latest.cancelled
-
-    @law
-    async def test_product_delete_of_a_running_video(self, tmp_path: Path) -> None:
-        """A running video cannot be deleted unless by force; one that waits can."""
-        await not_while_it_runs(self, tmp_path)
-        async with self.product(tmp_path / "waiting") as product:
-            video_id = await product.made()
-            assert (await product.call("DELETE", f"/v1/videos/{video_id}")).status == 200
-            assert product.sim.latest.cancelled
-
-
-async def not_while_it_runs(contract: ChannelContract, folder: Path) -> None:
-    async with contract.product(folder / "running") as product:
-        video_id = await product.made()
-        product.sim.advance(product.sim.latest.id)
-        await product.until(video_id, "in_progress")
-        answer = await product.call("DELETE", f"/v1/videos/{video_id}")
-        assert (answer.status, answer.code) == (400, "video_not_deletable")
-        assert not product.sim.latest.cancelled
-        assert (await product.call("DELETE", f"/v1/videos/{video_id}?force=true")).status == 200
+    cancels_running: ClassVar[bool] = False
 
 
 async def test_what_models_promise_is_taken() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from proxy import (
     AccountRefused,
@@ -81,11 +82,35 @@ async def test_the_third_call_of_v1(recorder: Recorder) -> None:
     assert recorder.last.target == f"/v1/files/retrieve?file_id={FILE}"
 
 
-async def test_no_word_about_the_wire_is_v1(recorder: Recorder) -> None:
-    """A job that does not say its wire is of V1."""
+async def test_a_job_without_a_word_about_its_wire(recorder: Recorder) -> None:
+    """A lost order that an operator found by its id is asked for on V2, then on V1, unless the entry names the wire."""
+    found = UpstreamJob(NEWER)
+    recorder.say(task("running"))
+    assert (await fetched(recorder, found)).facts == {"version": "v2"}
+    for status, missing in ((404, "not_found_error"), (400, "bad_request_error"), (403, "forbidden_error")):
+        following = iter([(error(missing, status, "no such task (2013)"), status), (query("Queueing"), 200)])
+
+        def answer(following: Any = following) -> web.Response:
+            said, code = next(following)
+            return web.json_response(said, status=code)
+
+        recorder.answer = answer
+        job = await fetched(recorder, UpstreamJob("a&b"))
+        assert (job.status, job.facts, recorder.last.target[-14:]) == ("queued", {"version": "v1"}, "?task_id=a%26b")
+    calls = len(recorder.calls)
+    recorder.say(error("not_found_error", 404, "no such task"), 404)
+    with pytest.raises(UpstreamGone):
+        await fetched(recorder, found, version="v2")
     recorder.say(query("Queueing"))
-    assert (await fetched(recorder, UpstreamJob("a&b"))).status == "queued"
-    assert recorder.last.target == "/v1/query/video_generation?task_id=a%26b"
+    assert (await fetched(recorder, found, version="v1")).facts == {"version": "v1"}
+    assert len(recorder.calls) == calls + 2
+
+
+async def test_a_task_that_v1_does_not_know_is_gone(recorder: Recorder) -> None:
+    """V1 calls an id that it does not know bad input; whoever asks for the video is not to blame for that."""
+    recorder.say({"task_id": "", **base(2013, "invalid params, task does not exist")})
+    with pytest.raises(UpstreamGone, match="does not exist"):
+        await fetched(recorder, JOBS["v1"])
 
 
 @pytest.mark.parametrize(
@@ -158,9 +183,10 @@ async def test_the_result_of_v2(recorder: Recorder) -> None:
     assert abs((job.url_expires_at or 0) - time.time() - 600) < 60
     old = UpstreamJob(NEWER, "completed", url=FILM, url_expires_at=1234.0, facts={"version": "v2"})
     assert (await fetched(recorder, old)).url_expires_at == 1234.0
-    recorder.say(task("succeeded", content={"url": FILM + "&new=1"}, created_at="yesterday"))
-    newer = await fetched(recorder, old)
-    assert ((newer.url_expires_at or 0) > time.time(), newer.expires_at, len(recorder.calls)) == (True, None, 3)
+    for odd in ("yesterday", 0, 1e300, now * 1000, now - 8 * 86_400, True):
+        recorder.say(task("succeeded", content={"url": FILM + "&new=1"}, created_at=odd))
+        newer = await fetched(recorder, old)
+        assert ((newer.url_expires_at or 0) > time.time(), newer.expires_at) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -235,9 +235,9 @@ def test_what_models_can_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"version": "v3"}, {"image_ratio": "16:9"}, {"link_life": "1h"}, {"group_id": "1"}]
+    "mistake", [{"version": "v3"}, {"image_ratio": "16:9"}, {"link_life": "1h"}, {"link_life": 0}, {"group_id": "1"}]
 )
-def test_options_are_checked(mistake: dict[str, str]) -> None:
+def test_options_are_checked(mistake: dict[str, Any]) -> None:
     """A wire or a way that there is not is a mistake, and so is an unknown option."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(mistake, MiniMaxOptions)

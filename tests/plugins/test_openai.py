@@ -15,6 +15,7 @@ import plugins.openai
 from plugins.openai import STATUS, OpenAIOptions
 from proxy import Clip, InvalidRequest, UnsupportedOperation, UpstreamJob
 from proxy.testing import ChannelContract
+from proxy.testing.bench import failure_of, law
 from tests.plugins.openai_oracle import JOB, KEY, PNG, PROMPT, Recorder, opened, picture, recording, request, video
 from tests.simulators.openai import OpenAISimulator
 
@@ -25,6 +26,16 @@ class TestOpenAI(ChannelContract):
     simulator = OpenAISimulator
     entry: ClassVar = {"api_key": KEY, "models": ["sora-2"]}
     states = STATUS
+    cancels_running = False
+
+    @law
+    async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
+        """OpenAI's own dialect cannot cancel, which is said without a call."""
+        async with self.bench(tmp_path) as bench:
+            job = await bench.submit()
+            calls = len(bench.sim.requests)
+            assert isinstance(await failure_of(bench.channel.cancel(job)), UnsupportedOperation)
+            assert len(bench.sim.requests) == calls
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from plugins._vidu_models import MODELS
 from proxy import InvalidRequest, JobError, Model, Picture, UpstreamGone, UpstreamJob
 from proxy.engine.limits import default_seconds
 from proxy.testing import ChannelContract, SimulatorServer
-from proxy.testing.bench import failure_of, law
+from proxy.testing.bench import failure_of
 from tests.plugins.openai_oracle import picture_file
 from tests.plugins.vidu_wire import KEY, MODEL, SECOND_KEY, opened, request
 from tests.simulators.vidu import ViduSimulator
@@ -34,35 +34,7 @@ class TestVidu(ChannelContract):
         "success": "completed",
         "failed": "failed",
     }
-
-    @law
-    async def test_cancel_stops_the_job(self, tmp_path: Path) -> None:
-        """What waits is cancelled, and polls as failed; what is scheduled is refused in Vidu's words and left alone."""
-        async with self.bench(tmp_path) as bench:
-            job = await bench.submit()
-            await bench.channel.cancel(job)
-            assert bench.sim.latest.cancelled
-            assert (await bench.channel.fetch(job)).status == "failed"
-            job = await bench.submit()
-            bench.sim.advance(job.id)
-            error = await failure_of(bench.channel.cancel(job))
-            assert isinstance(error, InvalidRequest)
-            assert "task state is scheduled" in error.message
-            assert not bench.sim.latest.cancelled
-
-    @law
-    async def test_product_delete_of_a_running_video(self, tmp_path: Path) -> None:
-        """A video that waits upstream is cancelled there; one that runs is not deletable."""
-        async with self.product(tmp_path) as product:
-            video_id = await product.made()
-            assert (await product.call("DELETE", f"/v1/videos/{video_id}")).status == 200
-            assert product.sim.latest.cancelled
-            video_id = await product.made()
-            product.sim.advance(product.sim.latest.id)
-            await product.until(video_id, "in_progress")
-            answer = await product.call("DELETE", f"/v1/videos/{video_id}")
-            assert (answer.status, answer.code) == (400, "video_not_deletable")
-            assert not product.sim.latest.cancelled
+    cancels_running: ClassVar[bool] = False
 
 
 class TestViduWithoutPayloads(TestVidu):

@@ -162,6 +162,17 @@ async def test_refusals(
     assert len(recorder.calls) == 1
 
 
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("reason", ["AuditServiceFailure", "CreditInsufficient", "ModelUnavailable"])
+async def test_the_word_of_an_outage_refuses_nothing(recorder: Recorder, status: int, reason: str) -> None:
+    """Where Vidu itself failed, no word of its error says that no task was taken."""
+    recorder.say(problem(500, reason, "It broke."), status)
+    async with opened(recorder) as channel:
+        with pytest.raises(UpstreamError) as caught:
+            await channel.create(request())
+    assert (type(caught.value), caught.value.outcome) == (UpstreamError, Outcome.UNKNOWN)
+
+
 # ---------------------------------------------------------------- recovery
 
 
@@ -182,9 +193,11 @@ async def test_recovery_by_a_listed_payload(recorder: Recorder) -> None:
             assert await channel.recover(request()) is None
 
 
-async def test_recovery_by_the_tasks_themselves(recorder: Recorder) -> None:
+@pytest.mark.parametrize("listed", [{}, {"payload": ""}])
+async def test_recovery_by_the_tasks_themselves(recorder: Recorder, listed: dict[str, str]) -> None:
     """Where the list tells no payloads, the tasks of the same prompt are asked for theirs."""
     rows = [{"id": "1", "prompt": "other"}, {"id": "2", "prompt": PROMPT}, {"id": TASK, "prompt": PROMPT}]
+    rows = [{**row, **listed} for row in rows]
     say_in_turn(recorder, {"tasks": rows}, task("created", payload="other"), task("created", payload="attempt_1"))
     async with opened(recorder) as channel:
         found = await channel.recover(request())

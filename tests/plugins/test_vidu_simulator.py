@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -26,9 +23,6 @@ from tests.plugins.vidu_calls import (
 )
 from tests.simulators.media import picture
 from tests.simulators.vidu import signature
-from tests.simulators.vidu_models import ENDS, IMAGE, REFERENCE, TEXT
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -45,25 +39,6 @@ def sim(ran: tuple[Prompted, aiohttp.ClientSession]) -> Prompted:
 @pytest.fixture
 def http(ran: tuple[Prompted, aiohttp.ClientSession]) -> aiohttp.ClientSession:
     return ran[1]
-
-
-# ---------------------------------------------------------------- the official client
-
-
-@pytest.mark.skipif("REELGATE_VIDU_PYTHON" not in os.environ, reason="REELGATE_VIDU_PYTHON names no Python")
-async def test_official_client(sim: Prompted, tmp_path: Path) -> None:
-    """The client makes, polls and fetches films on each of its routes, and knows a failure and a refusal."""
-    (tmp_path / "picture.jpg").write_bytes(picture("JPEG"))
-    process = await asyncio.create_subprocess_exec(
-        *(os.environ["REELGATE_VIDU_PYTHON"], str(ROOT / "tests/plugins/vidu_peer.py"), str(tmp_path)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "VIDU_API_HOST": sim.base_url, "VIDU_API_KEY": KEY},
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    assert {call.path.rpartition("/")[2] for call in sim.calls("create")} == {TEXT, IMAGE, ENDS, REFERENCE}
-    assert sim.paid == 7
 
 
 # ---------------------------------------------------------------- tasks
