@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple
 
 from proxy.channels import LiveChannel
@@ -279,13 +279,11 @@ class Engine:
     async def create_character(self, name: str, video: Upload, key: Key) -> Character:
         """Make a character at the first channel that has them; it is pinned there."""
         core = self._core
-        live = next((live for live in core.channels if live.entry.enabled and live.channel.can("character")), None)
-        if live is None:
-            raise UnsupportedOperation("No channel here has characters.")
+        able = [live for live in core.channels if live.entry.enabled and live.channel.can("character")]
         character_id = new_id("char")
         try:
             stored = await core.inputs.clip(video, owner=character_id, tenant=key.tenant)
-            upstream_id = await self._character(live, name, core.inputs.load_clip(stored))
+            live, upstream_id = await self._first_character(able, name, core.inputs.load_clip(stored))
         finally:
             await core.inputs.discard(character_id)
         character = Character(
@@ -298,6 +296,13 @@ class Engine:
         )
         await core.store.add_character(character)
         return character
+
+    async def _first_character(self, able: Sequence[LiveChannel], name: str, clip: Clip) -> tuple[LiveChannel, str]:
+        for live in able:
+            # The options of an entry may say that it has none, although its class has.
+            with contextlib.suppress(UnsupportedOperation):
+                return live, await self._character(live, name, clip)
+        raise UnsupportedOperation("No channel here has characters.")
 
     async def _character(self, live: LiveChannel, name: str, clip: Clip) -> str:
         try:

@@ -155,7 +155,13 @@ def _resolve(size: str, model: Model) -> str | None:
         # The pixels that a ratio became may be a little off it, such as 1338x720 for 13:7.
         words = [word for word in model.sizes if RATIO_PATTERN.fullmatch(word)]
         return size if any(_shape(word) == shape or _pixels_of(word) == size for word in words) else None
-    same_shape = [word for word in model.sizes if SIZE_PATTERN.fullmatch(word) and _shape(word) == shape]
+    # Providers call a size by the ratio that it is nearly of, such as 864x496 for 16:9.
+    across, down = shape
+    same_shape = [
+        word
+        for word in model.sizes
+        if SIZE_PATTERN.fullmatch(word) and abs(math.log(_sides(word)[0] * down / (_sides(word)[1] * across))) < 0.025
+    ]
     return min(same_shape, key=lambda word: abs(min(_sides(word)) - 720), default=None)
 
 
