@@ -27,7 +27,7 @@ run: $(VENV)/.run
 	@$(BIN) -m proxy serve $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN) -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN) -m ruff check .
