@@ -26,8 +26,9 @@ help:
 run: $(VENV)/.run
 	@$(BIN) -m proxy serve $(ARGS)
 
+# One worker more than cores: many tests wait for processes that they killed, or for what hangs.
 test: $(VENV)/.test
-	$(BIN) -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN) -m ruff check .

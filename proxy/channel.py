@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from proxy.errors import ApiError, UnsupportedOperation, UpstreamRefused
+from proxy.errors import ApiError, ContentExpired, UnsupportedOperation, UpstreamRefused
 from proxy.inputs import Clip, PictureForm
 from proxy.models import Absent, Model, Source, UpstreamJob, Variant, VideoRequest
 from proxy.reply import Reply
@@ -150,7 +150,10 @@ class Channel(ABC):
         to end within `good_for` seconds, as an order may wait before it is looked there. For what starts from it, so
         that nothing has been ordered where it raises."""
         with self.upstream.unpaid():
-            if source.url is None or (source.url_expires_at or math.inf) < time.time() + good_for:
+            if source.expires_at is not None and source.expires_at <= time.time():
+                raise ContentExpired("The upstream does not keep the source any more.")
+            ends = math.inf if source.url_expires_at is None else source.url_expires_at
+            if source.url is None or ends < time.time() + good_for:
                 source = await self.fetch(source)
             if source.url is None:
                 raise UpstreamRefused("The upstream has no result of the source any more.")

@@ -22,6 +22,9 @@ from proxy.engine import Core
 
 ADMIN_KEY = "rg_test-admin-key-0123456789abcdef"
 
+LONG = ("process", "soak", "contract")
+"""The folders of tests that run processes of their own and kill them, or other tests."""
+
 
 @pytest.fixture(autouse=True)
 def no_blocking() -> Iterator[BlockBuster]:
@@ -43,10 +46,12 @@ async def last_turns() -> AsyncIterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test that is a coroutine has its last turns, and has them last."""
+    """Every test that is a coroutine has its last turns, and has them last. The modules that take longest go first: one
+    that begins last would have a worker to itself, while the other has nothing left to do."""
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "last_turns")
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 class Product:

@@ -210,6 +210,9 @@ async def fetch(live: LiveChannel, known: UpstreamJob) -> UpstreamJob:
     try:
         with own_cancellation():
             job = await live.channel.fetch(known)
+    except InvalidRequest as error:
+        # Nothing in a poll is of a client, who may be waiting for the content and be blamed for it.
+        raise UpstreamError(error.message) from None
     except ApiError:
         raise
     except Exception as error:

@@ -110,6 +110,8 @@ async def test_listeners_hear_every_change_in_order(start: Start, monkeypatch: p
     ear.start()
     await ear.has_heard(len(first))
     videos, second = await ear.lives()
+    # A listener is told of a video as it is, and a deleted one is no completed one any more.
+    await ear.has_heard(len(first) + len(second))
     await ear.core.move(videos[0].id, lambda video: msgspec.structs.replace(video, stage="deleted"))
     await ear.emptied()
     assert ear.heard == [*first, *second, (videos[0].id, "completed", "deleted")]

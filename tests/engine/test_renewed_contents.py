@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from proxy.errors import Throttled, UpstreamError, UpstreamGone
+from proxy.errors import InvalidRequest, Throttled, UpstreamError, UpstreamGone
 from proxy.models import JobError, Source, UpstreamJob
 from proxy.store import StoreBusy
 from tests.conftest import Launch, Product
@@ -140,6 +140,7 @@ ODD_ANSWERS: list[tuple[object, tuple[int, str]]] = [
     (UpstreamJob(id=SECRET, status="queued"), (502, "upstream_error")),
     (Throttled("slow down", retry_after=3), (429, "rate_limit_exceeded")),
     (UpstreamError(f"job {SECRET} at https://up.example.com/1 is odd"), (502, "upstream_error")),
+    (InvalidRequest("The upstream refused the request."), (502, "upstream_error")),
     (ValueError(f"job {SECRET} is odd"), (502, "upstream_error")),
     (asyncio.CancelledError(), (502, "upstream_error")),
     ("not a job", (502, "upstream_error")),
