@@ -8,28 +8,33 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from proxy import JobError, Reply, UpstreamJob
+from proxy import ApiError, InvalidRequest, JobError, Reply, UpstreamError, UpstreamJob, UpstreamRefused
 
 PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}", re.ASCII)
 PARAMS: Final = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
-    "model": "model",
+    "model": None,
     "width": "size",
     "height": "size",
     "frames": "seconds",
     "seconds": "seconds",
     "fps": None,
     "seed": "seed",
-    "image": "input_reference",
-    "last_frame": "last_frame",
+    "image": None,
+    "last_frame": None,
 }
-"""Every placeholder, and the parameter of OpenAI's that it stands for."""
+"""Every placeholder, and the client's parameter that it stands for; None where only the operator can change it, or the
+server has lost what we brought it."""
 FRAMES: Final = re.compile(r"([1-9]\d{0,2})k(?:\+(\d{1,3}))?", re.ASCII)
 STATES: Final = {"success": "completed", "error": "failed"}
 """The words of a job that has ended; before, its place in the queue says how it is."""
+PATH: Final = re.compile(r"(?<![\w.\\/])(?:[A-Za-z]:)?[\\/]+(?:[^\s\\/'\"]+[\\/]+)+[^\s\\/'\"]*")
+"""A place on the server's disk, which is nobody's business."""
+UNFIT: Final = ("missing_node_type", "invalid_prompt", "prompt_no_outputs")
+"""Refusals that no request can help; the second is an older server's for the first."""
 FILMS: Final = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 """Endings of a result, the best first."""
 
@@ -136,6 +141,30 @@ def ended(job_id: str, history: Reply) -> UpstreamJob:
     )
 
 
+class Queued(NamedTuple):
+    """A job in the queue: the client that it was ordered by, and its graph."""
+
+    id: str
+    client: str
+    graph: dict[str, Any]
+    runs: bool
+
+
+def queued(job_id: str, queue: Reply) -> Queued | None:
+    """The job of that id, or of the client of that id: an old server makes the jobs' ids itself."""
+    for place in ("queue_running", "queue_pending"):
+        rows = queue.get(place)
+        if not isinstance(rows, list):
+            raise UpstreamError(f"The upstream's queue has no {place}.")
+        for row in (row for row in rows if isinstance(row, list)):
+            _, its_id, graph, extra = (*row[:4], *[None] * 4)[:4]
+            client = extra.get("client_id") if isinstance(extra, dict) else None
+            if isinstance(its_id, str) and job_id in (its_id, client):
+                graph = graph if isinstance(graph, dict) else {}
+                return Queued(its_id, client if isinstance(client, str) else its_id, graph, place == "queue_running")
+    return None
+
+
 def film(outputs: Any) -> dict[str, str] | None:
     """The video among the outputs of a job, which each kind of node lists under a word of its own; None without one."""
     found = []
@@ -155,13 +184,26 @@ def why(messages: Any) -> str:
         kind, facts = message if isinstance(message, list) and len(message) == 2 else (None, None)
         if kind == "execution_error" and isinstance(facts, dict):
             said = [word for word in map(facts.get, ("node_type", "exception_message")) if isinstance(word, str)]
-            return ": ".join(word.strip() for word in said if word.strip())
+            return PATH.sub("[path]", ": ".join(word.strip() for word in said if word.strip()))
         if kind == "execution_interrupted":
             return "The job was interrupted at the upstream."
     return ""
 
 
-def blamed(node_errors: Any) -> Iterator[tuple[str, str, str]]:
+def unfit(reply: Reply, *templates: Template) -> ApiError | None:
+    """The error that the refusal of a graph means, which was made of one of `templates`."""
+    found = list(_blamed(reply.get("node_errors")))
+    for node, field, said in found:
+        # What the client's words stand in is the client's to change, and all else the operator's.
+        for param in (PARAMS[name] for one in templates for name in one.at(node, field)):
+            if param:
+                return InvalidRequest(f"The upstream refused the request: {said}", param=param)
+    if found or reply.get("error.type") in UNFIT:
+        return UpstreamRefused("The workflow of this channel does not fit its server. Only the operator can help.")
+    return None
+
+
+def _blamed(node_errors: Any) -> Iterator[tuple[str, str, str]]:
     """Node, input and sentence of each error that the validation of a graph found."""
     for node, found in node_errors.items() if isinstance(node_errors, dict) else ():
         errors = found.get("errors") if isinstance(found, dict) else None

@@ -4,8 +4,7 @@ https://docs.comfy.org/development/comfyui-server/comms_routes
 
 `POST /prompt` takes a graph of nodes, here a template whose placeholders are filled in, and an id that is ours; before
 it, pictures go to `POST /upload/image`. `GET /history/{id}` is empty until the job has ended; `GET /queue` says whether
-it waits or runs. Results are files of `GET /view`. Progress is told by a websocket alone, and of one node at a time; a
-plugin has no means to speak it, so that a running video stays at 0 here until it is done.
+it waits or runs. Results are files of `GET /view`. How far a running job is, the websocket `/ws` alone tells.
 """
 
 from __future__ import annotations
@@ -29,22 +28,19 @@ from proxy import (
     Reply,
     Source,
     UnsupportedOperation,
-    UpstreamError,
     UpstreamJob,
-    UpstreamRefused,
     Variant,
     VideoRequest,
     hookimpl,
 )
 
-from ._comfyui_graph import PARAMS, Template, blamed, ended, frames, template, templates
+from ._comfyui_graph import Template, ended, frames, queued, template, templates, unfit
+from ._comfyui_progress import Progress
 
 LOOKS: Final = 5
 """How often in a row a job may be nowhere, or done without a video, before that is believed: between queue and history
 there is a gap."""
 NAMESPACE: Final = uuid.UUID("6f0a8d3e-52c1-4e0b-9d0e-7d1f0f6f2b5a")
-UNFIT: Final = ("missing_node_type", "prompt_no_outputs")
-"""Refusals that no request can help."""
 PICTURES: Final = {"image": "input_reference", "last_frame": "last_frame"}
 
 
@@ -102,10 +98,14 @@ class Comfyui(Channel):
         return Model(image="image" in wants, max_images=1, last_frame="last_frame" in wants)
 
     async def start(self) -> None:
+        self._progress = Progress(self)
         try:
             self._plain, self._pictured = await asyncio.to_thread(templates, self.options)
         except ValueError as error:
             raise PluginError(f"channel {self.name}", str(error)) from None
+
+    async def close(self) -> None:
+        await self._progress.close()
 
     def headers(self) -> Mapping[str, str]:
         usual = super().headers()
@@ -130,7 +130,7 @@ class Comfyui(Channel):
             for name in PICTURES:
                 if name in chosen.wants and (picture := getattr(request, name)):
                     values[name] = await self._uploaded(picture, job_id)
-        body = {"prompt": chosen.filled(values), "prompt_id": job_id}
+        body = {"prompt": chosen.filled(values), "prompt_id": job_id, "client_id": job_id}
         return UpstreamJob(id=(await self.upstream.post("/prompt", json=body)).need("prompt_id"))
 
     def _values(self, request: VideoRequest) -> dict[str, Any]:
@@ -169,18 +169,16 @@ class Comfyui(Channel):
         """How a job is; None where the server has none of that id."""
         history = await self.upstream.get(f"/history/{quote(job_id, safe='')}")
         if history.data != {}:
+            self._progress.end(job_id)
             return ended(job_id, history)
-        queue = await self.upstream.get("/queue")
-        for place, status in (("queue_running", "in_progress"), ("queue_pending", "queued")):
-            rows = queue.get(place)
-            if not isinstance(rows, list):
-                raise UpstreamError(f"The upstream's queue has no {place}.")
-            if any(isinstance(row, list) and row[1:2] == [job_id] for row in rows):
-                return UpstreamJob(id=job_id, status=status)
-        return None
+        if (found := queued(job_id, await self.upstream.get("/queue"))) is None:
+            return None
+        progress = self._progress.of(found) if found.runs else None
+        return UpstreamJob(id=found.id, status="in_progress" if found.runs else "queued", progress=progress)
 
     async def recover(self, request: VideoRequest) -> UpstreamJob | None:
-        # That a server has no such job proves nothing: an old one makes ids of its own, and a restart forgets all.
+        # That a server has no such job proves nothing: an old one has it under another id when it has ended, and a
+        # restart forgets all.
         found = await self._seen(job_id_of(request))
         return found and UpstreamJob(id=found.id)
 
@@ -195,20 +193,14 @@ class Comfyui(Channel):
         # An old server interrupts whatever runs, so that ours must be what runs.
         if (found := await self._seen(job.id)) and found.status == "in_progress":
             await self.upstream.post("/interrupt", json={"prompt_id": job.id}, paid=False)
+        self._progress.end(job.id)
 
     async def delete(self, job: UpstreamJob) -> None:
         # The record, with the prompt in it; ComfyUI has no call that removes a file.
         await self.upstream.post("/history", json={"delete": [job.id]}, paid=False)
 
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
-        found = list(blamed(reply.get("node_errors"))) if status == 400 else []
-        for node, field, said in found:
-            # What the client's words stand in is the client's to change, and all else the operator's.
-            for name in (*self._plain.at(node, field), *self._pictured.at(node, field)):
-                return InvalidRequest(f"The upstream refused the request: {said}", param=PARAMS[name])
-        if found or (status == 400 and reply.get("error.type") in UNFIT):
-            return UpstreamRefused("The workflow of this channel does not fit its server. Only the operator can help.")
-        return None
+        return unfit(reply, self._plain, self._pictured) if status == 400 else None
 
 
 def job_id_of(request: VideoRequest) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from proxy.errors import ApiError, Outcome, Throttled, UpstreamError, UpstreamRe
 from proxy.inputs import Clip
 from proxy.models import Source
 from proxy.reply import Reply
-from proxy.upstream.addresses import Base
+from proxy.upstream.addresses import BadTarget, Base
 from proxy.upstream.answers import (
     ACCOUNTS_FAULT,
     LARGEST_BODY,
@@ -33,21 +32,17 @@ from proxy.upstream.answers import (
     unreachable,
 )
 from proxy.upstream.guard import Allowance, UnusableUrl, check_public, check_url
+from proxy.upstream.headers import merged, misshapen
 from proxy.upstream.http import FLIGHT, Flight, Form, Http, Timeout, TooLarge, bounded, form_payload, json_payload
 from proxy.upstream.ledger import Submission, submission
 from proxy.upstream.ledger import current as ledger_of
+from proxy.upstream.listen import Messages, messages
 from proxy.upstream.redact import Redactor, credentials_in, words_of
 from proxy.upstream.spool import Unspoolable, spooled
 
 __all__ = ["BadTarget", "Http", "Submission", "Timeout", "Upstream", "submission"]
 
 log = logging.getLogger("reelgate.upstream")
-
-_BAD_HEADER: Final = re.compile(r"[\x00\r\n]")
-
-
-class BadTarget(UpstreamError, ValueError):
-    """A path or an address that a plugin must not call: nothing was sent."""
 
 
 class Upstream:
@@ -183,6 +178,14 @@ class Upstream:
         """DELETE `path`."""
         return await self._call("DELETE", path, params=params, headers=headers)
 
+    def listen(self, path: str, *, params: Mapping[str, str] | None = None) -> AbstractAsyncContextManager[Messages]:
+        """A websocket at `path`, with the headers of every call: `async with upstream.listen("/ws") as messages`, and
+        then `async for reply in messages`. It never costs anything; an `UpstreamError` where it cannot be opened."""
+        url, sent = self.url(path), self._sent()
+        return messages(
+            self._http.sockets, url, params=params, headers=sent, limits=self._limits, settled=self._settled
+        )
+
     @asynccontextmanager
     async def open(self, source: Source, *, range: str | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET the bytes of `source.url`, undecoded, with whatever status the answer has.
@@ -274,7 +277,7 @@ class Upstream:
         spool: bool = False,
     ) -> Reply:
         url = self.url(path)
-        sent = self._merged(self.headers(), headers, json=json is not None)
+        sent = self._sent(headers, json=json is not None)
         # Looked for only in what went wrong.
         words = cache(partial(words_of, url, {**(params or {}), **(fields or {})}, sent))
         ledger = ledger_of.get()
@@ -305,19 +308,11 @@ class Upstream:
             if ledger is not None and flight.connected and not refused:
                 ledger.taken = True
 
-    def _merged(
-        self, credentials: Mapping[str, str], extra: Mapping[str, str] | None, *, json: bool
-    ) -> CIMultiDict[str]:
-        sent = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
-        sent.update(credentials)
-        sent.update(extra or {})
-        if not json:
-            # Some servers refuse an empty body that is labelled; a form's label gets its boundary from aiohttp.
-            sent.popall("Content-Type", None)
-        for name, value in sent.items():
-            if _BAD_HEADER.search(name) or _BAD_HEADER.search(value):
-                log.error("channel %s: the header %r has a line break in it; look at its api_key", self.name, name)
-                raise self._settled(UpstreamRefused("The upstream cannot be asked: its channel is misconfigured."))
+    def _sent(self, extra: Mapping[str, str] | None = None, *, json: bool = False) -> CIMultiDict[str]:
+        sent = merged(self.headers(), extra, json=json)
+        if (name := misshapen(sent)) is not None:
+            log.error("channel %s: the header %r has a line break in it; look at its api_key", self.name, name)
+            raise self._settled(UpstreamRefused("The upstream cannot be asked: its channel is misconfigured."))
         return sent
 
     async def _exchange(

@@ -8,11 +8,16 @@ from urllib.parse import unquote, urlsplit
 
 from yarl import URL
 
+from proxy.errors import UpstreamError
 from proxy.upstream.guard import UnusableUrl, check_url, same_origin
 
 _VERSION: Final = re.compile(r"v\d+(?:\.\d+)?(?:(?:alpha|beta)\d*)?")
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _BAD_PATH: Final = re.compile(r"[\x00-\x1f\x7f\\#]")
+
+
+class BadTarget(UpstreamError, ValueError):
+    """A path or an address that a plugin must not call: nothing was sent."""
 
 
 class Base:

@@ -81,8 +81,8 @@ class Http:
     """The sessions that all channels share: `await start()` before the first use, `await close()` at the end.
 
     `calls` keeps connections to the channels' own upstreams alive; `paid` opens a new one for each request, so that a
-    stale connection cannot make a refusal look like an unknown outcome; `foreign` dials public addresses only.
-    `resolver` replaces the system's name resolution.
+    stale connection cannot make a refusal look like an unknown outcome; `foreign` dials public addresses only;
+    `sockets` is for websockets and follows no redirect. `resolver` replaces the system's name resolution.
     """
 
     def __init__(self, *, resolver: AbstractResolver | None = None) -> None:
@@ -95,7 +95,11 @@ class Http:
             "calls": aiohttp.TCPConnector(limit=0, resolver=self._resolver),
             "paid": _PaidConnector(resolver=self._resolver),
             "foreign": GuardedConnector(limit=0, resolver=self._resolver),
+            "sockets": aiohttp.TCPConnector(limit=0, resolver=self._resolver),
         }
+        # What opens a websocket cannot say that redirects, which would get our credentials, are not to be followed.
+        staying = aiohttp.TraceConfig()
+        staying.on_request_redirect.append(_refuse)
         self._sessions = {
             name: aiohttp.ClientSession(
                 connector=connector,
@@ -104,6 +108,7 @@ class Http:
                 headers={"User-Agent": USER_AGENT},
                 trust_env=False,
                 read_bufsize=_READ_BUFFER,
+                trace_configs=[staying] if name == "sockets" else None,
             )
             for name, connector in connectors.items()
         }
@@ -124,6 +129,10 @@ class Http:
     @property
     def foreign(self) -> aiohttp.ClientSession:
         return self._session("foreign")
+
+    @property
+    def sockets(self) -> aiohttp.ClientSession:
+        return self._session("sockets")
 
     def _session(self, name: str) -> aiohttp.ClientSession:
         try:
@@ -215,6 +224,12 @@ class Http:
                 timeout=timeout,
             ) as response:
                 return response.status
+
+
+async def _refuse(session: aiohttp.ClientSession, context: Any, params: aiohttp.TraceRequestRedirectParams) -> None:
+    answer = params.response
+    answer.close()
+    raise aiohttp.WSServerHandshakeError(answer.request_info, (), status=answer.status)
 
 
 def _joined(base: str, location: str) -> str:

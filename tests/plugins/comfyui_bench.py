@@ -84,6 +84,7 @@ async def opened(
     try:
         await channel.start()
         yield channel
+        await channel.close()
     finally:
         await http.close()
 

@@ -15,6 +15,7 @@ from proxy import JobError, Outcome, UpstreamError
 from proxy.testing import ChannelContract, SimulatorServer
 from proxy.testing.bench import failure_of, law
 from proxy.testing.polling import SHAPES, PollLaws
+from proxy.testing.product import PATIENCE
 from proxy.testing.results import ResultLaws
 from tests.plugins.comfyui_bench import BOTH, IMAGE, KEY, LAST, PICTURE, TEXT, node, opened, request
 from tests.simulators.comfyui import ComfyUISimulator
@@ -46,6 +47,29 @@ class TestComfyui(ChannelContract):
     async def test_poll_of_another_shape_fails_nothing(self, tmp_path: Path, shape: Any) -> None:
         """As the law; but an empty history is what a job has that has not ended."""
         await PollLaws.test_poll_of_another_shape_fails_nothing(self, tmp_path, shape)
+
+    @law
+    async def test_product_shows_progress(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A client sees how far the whole job is; a websocket that breaks costs nothing but that, and one warning."""
+        async with self.product(tmp_path) as product:
+            sim, video_id = product.sim, await product.made()
+            assert isinstance(sim, ComfyUISimulator)
+            job_id = sim.latest.id
+            sim.advance(job_id)
+            for step, expected in ((None, 50), ((10, 20, "7"), 55), ((1, 2, "8"), 75)):
+                if step:
+                    sim.progress(job_id, *step[:2], node=step[2], preview=True)
+                async with asyncio.timeout(PATIENCE):
+                    while (video := await product.until(video_id, "in_progress")).json["progress"] != expected:
+                        assert video.json["progress"] < expected
+            sim.hang_up()
+            async with asyncio.timeout(PATIENCE):
+                while "its videos have no progress for now" not in caplog.text:
+                    assert (await product.until(video_id, "in_progress")).json["progress"] == 75
+            sim.finish(job_id)
+            assert (await product.until(video_id, "completed")).json["progress"] == 100
+        assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+        assert [call.query for call in sim.requests if call.path == "/ws"] == [{"clientId": job_id}]
 
 
 class TestCombined(PollLaws, ResultLaws):
@@ -198,6 +222,8 @@ async def test_refusals_of_a_validation() -> None:
         (TEXT, {"seconds": 4000}, 400, "seconds"),
         (TEXT, {"seed": -1}, 400, "seed"),
         (broken, {}, 502, None),
+        ({**TEXT, "1": node("UNETLoader", unet_name="a", weight_dtype="{{model}}")}, {}, 502, None),
+        ({**TEXT, "9": node("CreateVideo", images=["8", 0], fps="9{{fps}}")}, {}, 502, None),
         ({**TEXT, "10": node("SaveVideoNow", video=["9", 0])}, {}, 502, None),
         ({name: made for name, made in TEXT.items() if name != "10"}, {}, 502, None),
     ]
@@ -207,6 +233,14 @@ async def test_refusals_of_a_validation() -> None:
             assert (error.status, error.param) == (status, param), changes
             assert error.outcome is (Outcome.CLIENT if status == 400 else Outcome.REFUSED)
             assert "secret" not in error.message
+
+
+async def test_a_picture_that_the_server_lost() -> None:
+    """Where the picture went to one server and the order to another, that is not the client's fault."""
+    async with SimulatorServer(ComfyUISimulator()) as sim, opened(sim) as channel:
+        sim.mangle(lambda data: {**data, "name": "other.png"}, on="upload")
+        error = await failure_of(channel.create(request(images=(PICTURE,))))
+    assert (error.status, error.outcome, "other.png" in error.message) == (502, Outcome.REFUSED, False)
 
 
 async def test_templates_are_files(tmp_path: Path) -> None:

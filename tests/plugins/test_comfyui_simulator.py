@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -38,7 +38,7 @@ async def test_life(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
     job_id = data["prompt_id"]
     assert [await seen(http, job_id) for _ in range(3)] == ["pending", "running", "success"]
     entry = await ended(http, job_id)
-    assert entry["prompt"] == [0, job_id, GRAPH, {"client_id": "c"}, ["10"]]
+    assert entry["prompt"] == [0, job_id, GRAPH, {"client_id": "c", "create_time": ANY}, ["10"]]
     assert entry["outputs"] == {"10": {"images": [FILM], "animated": [True]}}
     assert (entry["status"]["status_str"], entry["status"]["completed"]) == ("success", True)
     assert [kind for kind, _ in entry["status"]["messages"]] == [
@@ -57,8 +57,8 @@ async def test_items_of_the_queue(sim: ComfyUISimulator, http: aiohttp.ClientSes
     sim.advance(first)
     _, queue = await call(http, "GET", "/queue")
     assert queue == {
-        "queue_running": [[0, first, GRAPH, {}, ["10"]]],
-        "queue_pending": [[1, second, GRAPH, {"a": 1}, ["10"]]],
+        "queue_running": [[0, first, GRAPH, {"create_time": ANY}, ["10"]]],
+        "queue_pending": [[1, second, GRAPH, {"a": 1, "create_time": ANY}, ["10"]]],
     }
     assert await call(http, "GET", "/prompt") == (200, {"exec_info": {"queue_remaining": 2}})
 
@@ -76,10 +76,19 @@ async def test_one_job_runs_at_a_time(sim: ComfyUISimulator, http: aiohttp.Clien
 
 
 async def test_own_id(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
-    """A prompt_id of the client's own is the job's, so that a lost answer does not matter."""
-    assert await made(http, prompt_id="attempt-1") == "attempt-1"
-    assert await seen(http, "attempt-1") == "pending"
-    assert await seen(http, "attempt-2") == "nowhere"
+    """A prompt_id of the client's own is the job's; the newest servers want a UUID, the oldest make ids themselves."""
+    own = str(uuid.uuid4())
+    assert await made(http, prompt_id=own) == own
+    assert await seen(http, own) == "pending"
+    assert uuid.UUID(await made(http, prompt_id=None))
+    for other in (own.upper(), own.replace("-", ""), "attempt-1", 7):
+        status, data = await call(http, "POST", "/prompt", json={"prompt": GRAPH, "prompt_id": other})
+        assert (status, data["error"]["type"], data["node_errors"]) == (400, "invalid_prompt_id", {})
+    assert sim.paid == 2
+    sim.own_ids = "any"
+    assert [await made(http, prompt_id=other) for other in ("attempt-1", 7, None)] == ["attempt-1", "7", "None"]
+    sim.own_ids = "none"
+    assert await made(http, prompt_id=own, client_id="me") not in (own, "me")
 
 
 async def test_gap(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
@@ -107,7 +116,8 @@ async def test_jobs_api(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> N
     words = [(await call(http, "GET", f"/api/jobs/{job_id}"))[1]["status"] for _ in range(3)]
     assert words == ["pending", "in_progress", "completed"]
     _, data = await call(http, "GET", f"/api/jobs/{job_id}")
-    assert (data["id"], data["preview_output"], data["execution_error"]) == (job_id, FILM, None)
+    assert (data["id"], "execution_error" in data) == (job_id, False)
+    assert data["preview_output"] == {**FILM, "nodeId": "10", "mediaType": "images"}
     assert data["outputs"] == {"10": {"images": [FILM], "animated": [True]}}
     assert await call(http, "GET", "/api/jobs/other") == (404, {"error": "Job not found"})
     sim.has_jobs_api = False
@@ -126,6 +136,8 @@ async def test_history_list_and_delete(sim: ComfyUISimulator, http: aiohttp.Clie
     assert (await call(http, "GET", "/view", params=FILM))[0] == 200
     sim.restart()
     assert [await seen(http, name) for name in names] == ["nowhere"] * 3
+    assert await call(http, "GET", "/prompt") == (200, {"exec_info": {"queue_remaining": 0}})
+    assert (await call(http, "GET", "/view", params=FILM))[0] == 200
 
 
 # ---------------------------------------------------------------- ends
@@ -144,34 +156,37 @@ async def test_failure(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> No
     assert (await call(http, "GET", f"/api/jobs/{job_id}"))[1]["execution_error"]["node_id"] == "7"
 
 
-@pytest.mark.parametrize("body", [{"prompt_id": "mine"}, {}, None])
+@pytest.mark.parametrize("body", ["named", {}, None])
 async def test_interrupt(sim: ComfyUISimulator, http: aiohttp.ClientSession, body: Any) -> None:
     """An interrupt stops the job that it names, or without a name whatever runs."""
-    await made(http, prompt_id="mine")
-    sim.advance("mine")
-    assert await call(http, "POST", "/interrupt", json=body) == (200, b"")
-    status = (await ended(http, "mine"))["status"]
+    mine = await made(http)
+    sim.advance(mine)
+    assert await call(http, "POST", "/interrupt", json={"prompt_id": mine} if body else body) == (200, b"")
+    status = (await ended(http, mine))["status"]
     assert (status["status_str"], status["completed"]) == ("error", False)
     assert status["messages"][-1][0] == "execution_interrupted"
-    assert sim.jobs["mine"].cancelled
+    assert sim.jobs[mine].cancelled
 
 
 async def test_interrupt_of_another_job(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
     """Who names a job that does not run stops nothing; old servers ignore the name and stop what runs."""
-    await made(http, prompt_id="theirs")
-    await made(http, prompt_id="mine")
-    sim.advance("theirs")
-    assert await call(http, "POST", "/interrupt", json={"prompt_id": "mine"}) == (200, b"")
-    assert (sim.jobs["theirs"].state, sim.jobs["mine"].state) == ("running", "pending")
+    theirs, mine = await made(http), await made(http)
+    sim.advance(theirs)
+    assert await call(http, "POST", "/interrupt", json={"prompt_id": mine}) == (200, b"")
+    assert (await call(http, "POST", "/interrupt", json=[mine]))[0] == 500
+    assert (sim.jobs[theirs].state, sim.jobs[mine].state) == ("running", "pending")
     sim.targeted_interrupt = False
-    await call(http, "POST", "/interrupt", json={"prompt_id": "mine"})
-    assert (sim.jobs["theirs"].state, sim.jobs["mine"].state) == ("interrupted", "pending")
+    await call(http, "POST", "/interrupt", json={"prompt_id": mine})
+    assert (sim.jobs[theirs].state, sim.jobs[mine].state) == ("interrupted", "pending")
 
 
 async def test_delete_from_queue(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
     """A pending job is deleted and leaves no trace; one that runs stays."""
     first, second = await made(http), await made(http)
     sim.advance(first)
+    # A word is taken for the list of its letters.
+    assert await call(http, "POST", "/queue", json={"delete": second}) == (200, b"")
+    assert await seen(http, second) == "pending"
     assert await call(http, "POST", "/queue", json={"delete": [first, second, "unknown"]}) == (200, b"")
     assert sim.jobs[first].state == "running"
     assert sim.jobs[second].cancelled
@@ -225,88 +240,15 @@ async def test_where_films_are(
 
 @pytest.mark.parametrize("place", ["videos", "video"])
 async def test_films_of_custom_nodes(sim: ComfyUISimulator, http: aiohttp.ClientSession, place: str) -> None:
-    """Custom nodes list films under other names, while previews are pictures of the type temp."""
+    """Custom nodes list films under other names; previews are pictures of the type temp, which no restart outlives."""
     sim.films_under = place
     job_id = await made(http, graph(n11={"class_type": "PreviewImage", "inputs": {"images": ["8", 0]}}))
     sim.finish(job_id)
     outputs = (await ended(http, job_id))["outputs"]
     assert outputs["10"] == {place: [FILM], "animated": [True]}
-    assert outputs["11"]["images"][0]["type"] == "temp"
-
-
-# ---------------------------------------------------------------- the websocket
-
-
-async def heard(socket: aiohttp.ClientWebSocketResponse, until: str) -> list[tuple[str, Any]]:
-    """What is said up to a message of the type `until`; a picture is of the type "preview"."""
-    found: list[tuple[str, Any]] = []
-    async with asyncio.timeout(60):
-        while not found or found[-1][0] != until:
-            message = await socket.receive()
-            if message.type == aiohttp.WSMsgType.BINARY:
-                found.append(("preview", message.data))
-            else:
-                data = json.loads(message.data)
-                found.append((data["type"], data["data"]))
-    return found
-
-
-async def test_websocket(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
-    """A client hears of its own jobs: start, node, steps of that node, outputs, the end; and of the queue's length."""
-    async with http.ws_connect("/ws?clientId=mine") as mine, http.ws_connect("/ws?clientId=theirs") as theirs:
-        ((_, first),) = await heard(mine, "status")
-        assert first == {"status": {"exec_info": {"queue_remaining": 0}}, "sid": "mine"}
-        job_id = await made(http, client_id="mine")
-        sim.advance(job_id)
-        sim.progress(job_id, 5, 20, preview=True)
-        begun = await heard(mine, "preview")
-        told = [kind for kind, _ in begun if kind != "status"]
-        assert told == [
-            "execution_start",
-            "execution_cached",
-            "executing",
-            "progress",
-            "progress_state",
-            "preview",
-        ]
-        words = dict(begun)
-        assert words["progress"] == {"value": 5, "max": 20, "prompt_id": job_id, "node": "7"}
-        assert words["progress_state"]["nodes"]["7"]["state"] == "running"
-        assert words["preview"][:8] == b"\x00\x00\x00\x01\x00\x00\x00\x01"
-        sim.finish(job_id)
-        done = [(kind, data) for kind, data in await heard(mine, "executing") if kind != "status"]
-        assert [kind for kind, _ in done] == ["executed", "execution_success", "executing"]
-        assert done[0][1]["output"] == {"images": [FILM], "animated": [True]}
-        assert done[-1][1] == {"node": None, "prompt_id": job_id}
-        await made(http, client_id="theirs")
-        sim.interrupt(sim.latest.id)
-        assert (await heard(mine, "execution_interrupted"))[-1][1]["prompt_id"] == sim.latest.id
-        assert {kind for kind, _ in await heard(theirs, "executing")} == {
-            "status",
-            "execution_interrupted",
-            "executing",
-        }
-
-
-async def test_websocket_knows_before_the_history(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
-    """The end is told while the history has nothing yet; who comes back during a run hears of its node."""
-    sim.gap_polls = 1
-    job_id = await made(http, client_id="mine")
-    assert [await seen(http, job_id) for _ in range(2)] == ["pending", "running"]
-    async with http.ws_connect("/ws?clientId=mine") as socket:
-        assert (await heard(socket, "executing"))[-1][1] == {"node": "7"}
-        assert await seen(http, job_id) == "nowhere"
-        await heard(socket, "execution_success")
-        assert await seen(http, job_id) == "success"
-        assert (await heard(socket, "executing"))[-1][1] == {"node": None, "prompt_id": job_id}
-
-
-async def test_websocket_steps(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
-    """While a job runs by itself, its steps are told."""
-    sim.running_polls = 3
-    async with http.ws_connect("/api/ws?clientId=mine") as socket:
-        job_id = await made(http, client_id="mine")
-        while await seen(http, job_id) != "success":
-            pass
-        words = await heard(socket, "execution_success")
-    assert [data["value"] for kind, data in words if kind == "progress"] == [2, 3]
+    (still,) = outputs["11"]["images"]
+    assert still["type"] == "temp"
+    assert (await call(http, "GET", f"/api/jobs/{job_id}"))[1]["preview_output"]["type"] == "output"
+    assert (await call(http, "GET", "/view", params=still))[0] == 200
+    sim.restart()
+    assert [(await call(http, "GET", "/view", params=file))[0] for file in (still, FILM)] == [404, 200]

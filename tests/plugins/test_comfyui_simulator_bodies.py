@@ -83,12 +83,19 @@ async def test_the_largest_seed(sim: ComfyUISimulator, http: aiohttp.ClientSessi
     assert sim.latest.facts["graph"]["7"]["inputs"]["steps"] == 20
 
 
+def saver(inputs: Any) -> dict[str, Any]:
+    return {"class_type": "SaveVideo", "inputs": inputs}
+
+
 async def test_links_into_the_void(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
     """A link to a node that is not there is an exception during the validation, named at the node below it."""
     _, data = await call(http, "POST", "/prompt", json={"prompt": graph("8", {"vae": ["77", 0]})})
     assert data["error"]["type"] == "prompt_outputs_failed_validation"
     (error,) = data["node_errors"]["8"]["errors"]
     assert (error["type"], error["details"]) == ("exception_during_inner_validation", "'77'")
+    for broken in (graph("8", {"vae": ["3", "first"]}), graph("8", {"vae": [{}, 0]}), graph(n10=saver(None))):
+        status, data = await call(http, "POST", "/prompt", json={"prompt": broken})
+        assert (status, data["error"]["type"]) == (400, "prompt_outputs_failed_validation")
 
 
 async def test_one_good_output_is_enough(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> None:
@@ -104,7 +111,7 @@ async def test_one_good_output_is_enough(sim: ComfyUISimulator, http: aiohttp.Cl
     assert sim.latest.facts["ends"] == ["11"]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"prompt": []}', b"{"])
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"prompt": []}', b"{", b'{"prompt": {}, "extra_data": null}'])
 async def test_bodies_that_are_none(sim: ComfyUISimulator, http: aiohttp.ClientSession, body: bytes) -> None:
     """What the server does not reckon with is a plain 500."""
     status, data = await call(http, "POST", "/prompt", data=body)
@@ -134,7 +141,10 @@ async def test_upload(sim: ComfyUISimulator, http: aiohttp.ClientSession) -> Non
     data = (await upload(http, first, subfolder="gw", type="input"))[1]
     assert data == {"name": "x.png", "subfolder": "gw", "type": "input"}
     assert (await upload(http, first, subfolder="../gw"))[0] == 400
+    assert (await upload(http, first, subfolder="/gw"))[0] == 400
+    assert (await upload(http, first, "x..y.png"))[1]["name"] == "x..y.png"
     assert (await call(http, "POST", "/upload/image", data={"type": "input"}))[0] == 400
+    assert (await upload(http, first, type="model"))[0] == 500
     sim.max_body = 100
     assert (await upload(http, bytes(200)))[0] == 413
 

@@ -12,7 +12,15 @@ import msgspec
 import pytest
 
 from plugins.comfyui import Comfyui, ComfyuiOptions
-from proxy import InvalidRequest, JobError, PluginError, UnsupportedOperation, UpstreamError, UpstreamJob
+from proxy import (
+    InvalidRequest,
+    JobError,
+    PluginError,
+    UnsupportedOperation,
+    UpstreamError,
+    UpstreamJob,
+    UpstreamRefused,
+)
 from tests.plugins.comfyui_bench import BOTH, IMAGE, KEY, LAST, PICTURE, TEXT, node, opened, request
 from tests.plugins.openai_oracle import Recorder, recording
 from tests.plugins.runway_wire import say_in_turn
@@ -83,13 +91,14 @@ async def test_frames(recorder: Recorder, form: str, fps: float, seconds: int, f
 
 
 async def test_the_body(recorder: Recorder) -> None:
-    """An order has the graph and an id that is the attempt's own; a client's metadata never gets in."""
+    """An order has the graph, and the attempt's own id for job and listener; a client's metadata never gets in."""
     async with opened(recorder) as channel:
         job = await channel.create(request(metadata={"front": True}))
         first = recorder.last
         await channel.create(request(attempt_id="another"))
-    assert (first.method, first.target, set(first.json)) == ("POST", "/prompt", {"prompt", "prompt_id"})
+    assert (first.method, first.target, set(first.json)) == ("POST", "/prompt", {"prompt", "prompt_id", "client_id"})
     assert "authorization" not in first.headers
+    assert first.json["client_id"] == first.json["prompt_id"]
     assert str(uuid.UUID(first.json["prompt_id"])) == first.json["prompt_id"] != recorder.last.json["prompt_id"]
     assert first.json["prompt"]["7"]["inputs"]["seed"] != recorder.last.json["prompt"]["7"]["inputs"]["seed"]
     assert job == UpstreamJob(JOB.id)
@@ -219,6 +228,10 @@ async def test_done_without_a_film(recorder: Recorder, outputs: Any, known: dict
             "KSampler: Out!",
         ),
         ([["execution_error", {"exception_message": "Out of memory"}]], "Out of memory"),
+        (
+            [["execution_error", {"exception_message": "No file '/home/al/models/x.pt', C:\\\\a\\\\b.pt and/or 7/8"}]],
+            "No file '[path]', [path] and/or 7/8",
+        ),
         ([["execution_interrupted", {}]], "The job was interrupted at the upstream."),
         ([["execution_error", None], ["x"], 7], "The upstream gave no reason."),
         (None, "The upstream gave no reason."),
@@ -231,6 +244,16 @@ async def test_failures(recorder: Recorder, messages: Any, sentence: str) -> Non
     async with opened(recorder) as channel:
         job = await channel.fetch(JOB)
     assert (job.status, job.error) == ("failed", JobError("upstream_failed", sentence))
+
+
+@pytest.mark.parametrize("kind", ["invalid_prompt", "missing_node_type", "prompt_no_outputs"])
+async def test_a_workflow_that_does_not_fit(recorder: Recorder, kind: str) -> None:
+    """A node that is not installed, in the words of old servers and new, is the operator's; another channel may do."""
+    error = {"type": kind, "message": "Cannot execute because node X does not exist.", "details": "", "extra_info": {}}
+    recorder.say({"error": error, "node_errors": {}}, status=400)
+    async with opened(recorder) as channel:
+        with pytest.raises(UpstreamRefused, match="Only the operator can help"):
+            await channel.create(request())
 
 
 @pytest.mark.parametrize(

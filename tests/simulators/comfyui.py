@@ -1,11 +1,13 @@
 """A ComfyUI server: one queue and one worker for everybody, a history in memory, files on disk, and a websocket.
 
-Rules: ComfyUI's own server.py and execution.py (70408503, and what older ones do otherwise as options). It has no keys:
+Rules: ComfyUI's own server.py and execution.py (002c3fb9, and what older ones do otherwise as options). It has no keys:
 with `keys` a reverse proxy stands before it that wants one of them as a bearer.
 """
 
 from __future__ import annotations
 
+import posixpath
+import uuid
 from typing import Any
 
 from proxy.testing import Answer, Call, Job, Refuse, operation
@@ -21,7 +23,7 @@ class ComfyUISimulator(Machine):
     # -- the provider's own words --------------------------------------------------------------------------------------
 
     def error(self, status: int, message: str) -> Answer:
-        return Answer(status=status, json={"error": wrong("invalid_prompt", message, ""), "node_errors": {}})
+        return Answer(status=status, json={"error": wrong("invalid_request", message, ""), "node_errors": {}})
 
     def authenticate(self, call: Call) -> str | None:
         if call.elsewhere:
@@ -50,18 +52,27 @@ class ComfyUISimulator(Machine):
         if "prompt" not in body:
             said = "No prompt provided"
             return Answer(status=400, json={"error": wrong("no_prompt", said, said), "node_errors": {}})
-        graph, targets = body["prompt"], body.get("partial_execution_targets")
+        graph, extra, own = body["prompt"], body.get("extra_data", {}), body.get("prompt_id")
+        if self.own_ids == "uuid" and own is not None and not canonical(own):
+            error = wrong("invalid_prompt_id", "prompt_id must be a valid UUID", "prompt_id must be a UUID string")
+            return Answer(status=400, json={"error": error, "node_errors": {}})
         if not isinstance(graph, dict) or not all(isinstance(made, dict) for made in graph.values()):
             return crash()
+        if not isinstance(extra, dict):
+            return crash()
         try:
+            targets = body.get("partial_execution_targets")
             ends, node_errors = Validation(graph, self.nodes, self._exists).outputs(targets)
         except Verdict as verdict:
             return Answer(status=400, json={"error": verdict.error, "node_errors": verdict.node_errors})
-        extra = {**(body.get("extra_data") or {}), **({"client_id": body["client_id"]} if "client_id" in body else {})}
-        job = self.take(call, number=number, graph=graph, extra=extra, ends=ends, client_id=extra.get("client_id", ""))
-        if "prompt_id" in body:
+        if "client_id" in body:
+            extra["client_id"] = body["client_id"]
+        job = self.take(call, number=number, graph=graph, extra=extra, ends=ends, client_id=extra.get("client_id"))
+        if self.has_jobs_api:
+            extra["create_time"] = job.created_at * 1000
+        if (self.own_ids == "any" and "prompt_id" in body) or (self.own_ids == "uuid" and own is not None):
             del self.jobs[job.id]
-            job.id = str(body["prompt_id"])
+            job.id = str(own)
             self.jobs[job.id] = job
         self._asked.clear()
         self._entered(job)
@@ -106,14 +117,14 @@ class ComfyUISimulator(Machine):
     async def change_queue(self, call: Call) -> Answer:
         body = self.body(call)
         for job in self._in("pending"):
-            if body.get("clear") or job.id in body.get("delete", ()):
+            if body.get("clear") or job.id in list(body.get("delete", ())):
                 job.cancelled = job.removed = True
                 self.put(job.id, "deleted")
         return Answer()
 
     @operation("cancel", "POST", "/interrupt")
     async def stop_running(self, call: Call) -> Answer:
-        body = call.json if isinstance(call.json, dict) else {}
+        body = self.body(call) if call.json is not None else {}
         meant = body.get("prompt_id") if self.targeted_interrupt else None
         for job in self._in("running"):
             if not meant or job.id == meant:
@@ -124,7 +135,7 @@ class ComfyUISimulator(Machine):
     async def change_history(self, call: Call) -> Answer:
         body = self.body(call)
         for job in self.jobs.values():
-            if self._ended(job) and (body.get("clear") or job.id in body.get("delete", ())):
+            if self._ended(job) and (body.get("clear") or job.id in list(body.get("delete", ()))):
                 job.removed = True
         return Answer()
 
@@ -136,14 +147,15 @@ class ComfyUISimulator(Machine):
         file = form.get("image")
         words = {name: part.text for name, part in form.items() if part.filename is None}
         kind, folder = words.get("type", "input"), words.get("subfolder", "")
-        kind = kind if kind in ("input", "temp", "output") else "input"
-        if file is None or not file.filename or ".." in f"{folder}/{file.filename}" or folder.startswith("/"):
+        if kind not in ("input", "temp", "output") or "image" in words:
+            return crash()
+        if file is None or not file.filename or leaves(folder, file.filename):
             return Answer(status=400)
         name, number = file.filename, 1
-        stem, dot, ending = file.filename.rpartition(".") if "." in file.filename else (file.filename, "", "")
+        stem, ending = posixpath.splitext(name)
         if words.get("overwrite") not in ("true", "1"):
             while self.files.get((kind, folder, name), file.data) != file.data:
-                name = f"{stem} ({number}){dot}{ending}"
+                name = f"{stem} ({number}){ending}"
                 number += 1
         self.files[kind, folder, name] = file.data
         return Answer(json={"name": name, "subfolder": folder, "type": kind})
@@ -194,21 +206,43 @@ class ComfyUISimulator(Machine):
         }
 
     def summary(self, job: Job) -> dict[str, Any]:
-        """The newer /api/jobs' word about a job."""
-        names = {"running": "in_progress", "success": "completed", "error": "failed", "interrupted": "cancelled"}
+        """The newer /api/jobs' word about a job: what there is nothing to say of is left out."""
+        names = {"pending": "pending", "running": "in_progress", "error": "failed", "interrupted": "cancelled"}
         outputs = job.facts.get("outputs") or {}
-        shown = [file for lists in outputs.values() for files in lists.values() for file in files if file is not True]
-        broken = [data for kind, data in messages(job) if kind == "execution_error"]
-        return {
+        shown = [
+            {**file, "nodeId": name, "mediaType": kind}
+            for name, lists in outputs.items()
+            for kind, files in lists.items()
+            for file in files
+            if kind != "animated"
+        ]
+        kept = [file for file in shown if file["type"] == "output"]
+        broken = [data for kind, data in messages(job) if kind == "execution_error"] if self._ended(job) else []
+        said = {
             "id": job.id,
-            "status": names.get(job.state, job.state),
+            "status": names.get(job.state, "completed"),
             "priority": job.facts["number"],
             "create_time": job.created_at * 1000,
             "outputs_count": len(shown),
-            "outputs": outputs,
-            "preview_output": shown[-1] if shown else None,
-            "execution_error": broken[0] if broken else None,
+            "preview_output": next(iter(kept + shown), None),
+            "execution_error": next(iter(broken), None),
+            "outputs": outputs if self._ended(job) else None,
+            "execution_status": self.entry(job)["status"] if self._ended(job) else None,
         }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def canonical(value: object) -> bool:
+    """Whether a value is a UUID as it is usually written."""
+    try:
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def leaves(folder: str, name: str) -> bool:
+    """Whether a path leads out of the folder that it is meant for."""
+    return posixpath.normpath(posixpath.join("/inputs", folder, name)).split("/")[1:2] != ["inputs"]
 
 
 def bare(status: int, words: str) -> Answer:

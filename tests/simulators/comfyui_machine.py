@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import json
 import struct
-import time
 import uuid
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from aiohttp import web
 
@@ -22,6 +21,8 @@ OPEN = ("pending", "running", "gap")
 """States of a job that has not come into the history yet."""
 Place = tuple[str, str, str]
 """Type, subfolder and name of a file."""
+Said: TypeAlias = "asyncio.Queue[str | bytes | None]"
+"""What is still to be said over one websocket; None breaks it."""
 
 
 class Machine(Simulator):
@@ -51,10 +52,17 @@ class Machine(Simulator):
         self.files: dict[Place, bytes | Job] = {}
         """What lies on the disk; a `Job` stands for its result."""
         self.max_body = 100 * 2**20
+        self.own_ids: Literal["uuid", "any", "none"] = "uuid"
+        """What a client's `prompt_id` may be: the newest servers take a UUID in lower case alone, older ones any word,
+        and the oldest, which ignore it, make every id themselves."""
+        self.cached: Collection[str] = ()
+        """Nodes of the next jobs that need not run, because an earlier job left what they make."""
+        self.refuses_websockets = 0
+        """The status with which a reverse proxy that knows no websockets answers them."""
         self._number = 0
         self._asked: set[str] = set()
-        self._sockets: dict[str, asyncio.Queue[str | bytes]] = {}
-        self._connected: set[web.WebSocketResponse] = set()
+        self._hearing: dict[str, Said] = {}
+        self._listeners: set[Said] = set()
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
@@ -74,22 +82,35 @@ class Machine(Simulator):
         """Let the job end without any output."""
         self.jobs[job_id].facts["outputs"] = {}
 
-    def progress(self, job_id: str, value: int, most: int, *, preview: bool = False) -> None:
-        """Say over the websocket that the sampler did `value` of its `most` steps, with a picture of it."""
+    def progress(self, job_id: str, value: int, most: int, *, node: str | None = None, preview: bool = False) -> None:
+        """Say over the websocket that a node (the first sampler) did `value` of its `most` steps, with a picture of it.
+
+        A job that waits begins to run; another node than before ends the node before.
+        """
         job = self.jobs[job_id]
+        if job.state == "pending":
+            self.advance(job_id)
+        worker = node or sampler(job)
+        if job.facts["node"] != worker:
+            self._run(job, worker)
         job.progress = min(99, 100 * value // most)
-        worker = sampler(job)
-        step = {"value": value, "max": most, "prompt_id": job.id}
-        state = {**step, "state": "running", "node_id": worker, "display_node_id": worker, "real_node_id": worker}
-        self._tell(job, "progress", {**step, "node": worker})
-        self._tell(job, "progress_state", {"prompt_id": job.id, "nodes": {worker: {**state, "parent_node_id": None}}})
-        if preview and (queue := self._sockets.get(job.facts["client_id"])):
-            queue.put_nowait(struct.pack(">II", 1, 1) + picture("JPEG"))
+        job.facts["steps"][worker] = (value, most)
+        self._tell_steps(job)
+        self._tell(job, "progress", {"value": value, "max": most, "prompt_id": job.id, "node": worker}, aloud=True)
+        if preview:
+            self._send(self._owner(job, aloud=True), struct.pack(">II", 1, 1) + picture("JPEG"))
+
+    def hang_up(self) -> None:
+        """Break every websocket, as a dying process or an impatient reverse proxy does; what was said arrives."""
+        for said in self._listeners:
+            said.put_nowait(None)
 
     def restart(self) -> None:
-        """Lose queue and history, as a new process does; files stay."""
+        """Lose queue and history, connections and what is temporary, as a new process does; other files stay."""
+        self.hang_up()
         for job in self.jobs.values():
             job.removed = True
+        self.files = {place: file for place, file in self.files.items() if place[0] != "temp"}
         self._number = 0
 
     def remove_files(self) -> None:
@@ -171,81 +192,134 @@ class Machine(Simulator):
 
     # -- the websocket -------------------------------------------------------------------------------------------------
 
-    def _info(self) -> dict[str, Any]:
-        return {"exec_info": {"queue_remaining": len(self._in("pending")) + len(self._in("running"))}}
+    def _info(self, *running: Job) -> dict[str, Any]:
+        there = {job.id for job in (*self._in("pending"), *self._in("running"), *running)}
+        return {"exec_info": {"queue_remaining": len(there)}}
 
     def _entered(self, job: Job) -> None:
         """Say what a job's new state makes the server say."""
-        if job.state in ("gap", "success") and job.facts.get("outputs") is None:
-            job.facts["outputs"] = self.produced(job)
-        told = messages(job)
-        if job.state == "running":
-            for kind, data in told:
-                self._tell(job, kind, data)
-            self._tell(job, "executing", {"node": sampler(job), "display_node": sampler(job), "prompt_id": job.id})
-        elif job.state != "pending" and not job.removed:
-            self._tell_end(job, *told[-1])
-        for sid in self._sockets:
-            self._send(sid, "status", {"status": self._info()})
-
-    def _tell_end(self, job: Job, kind: str, data: Any) -> None:
-        """The end is told once, before the history has it; that nothing runs any more is told after that."""
-        if not job.facts.get("told"):
-            job.facts["told"] = True
-            for name, output in (job.facts.get("outputs") or {}).items():
-                self._tell(job, "executed", {"node": name, "display_node": name, "output": output, "prompt_id": job.id})
-            # An interruption is told to everybody.
-            for sid in self._sockets if kind == "execution_interrupted" else (job.facts["client_id"],):
-                self._send(sid, kind, data)
+        if job.state in ("pending", "deleted"):
+            self._tell_status()
+        elif not job.removed and "node" not in job.facts:
+            self._begin(job)
+        if job.state in ("pending", "running", "deleted") or job.removed:
+            return
+        self._tell_end(job)
         if job.state != "gap":
+            self._tell_status()
             self._tell(job, "executing", {"node": None, "prompt_id": job.id})
 
-    def _tell(self, job: Job, kind: str, data: Any) -> None:
-        self._send(job.facts["client_id"], kind, data)
+    def _begin(self, job: Job) -> None:
+        self._tell_status(job)
+        job.facts.update(node=None, steps={}, cached=[name for name in job.facts["graph"] if name in self.cached])
+        for kind, data in messages(job)[:2]:
+            self._tell(job, kind, data)
+        self._run(job, sampler(job))
 
-    def _send(self, sid: str, kind: str, data: Any) -> None:
-        if sid in self._sockets:
-            self._sockets[sid].put_nowait(json.dumps({"type": kind, "data": data}))
+    def _run(self, job: Job, until: str) -> None:
+        """Let the nodes work that `until` stands on, and that did not yet; it is the one at work then."""
+        steps = job.facts["steps"]
+        for name in order(job.facts["graph"], [until]):
+            if name in job.facts["cached"] or (name in steps and name != until):
+                continue
+            if job.facts["node"] is not None:
+                steps[job.facts["node"]] = (1, 1)
+            job.facts["node"] = name
+            steps[name] = (0, 1)
+            self._tell_steps(job)
+            self._tell(job, "executing", {"node": name, "display_node": name, "prompt_id": job.id})
+
+    def _tell_end(self, job: Job) -> None:
+        """The end is told once, before the history has it."""
+        if "told" in job.facts:
+            return
+        job.facts["told"] = True
+        if job.state in ("gap", "success"):
+            outputs = job.facts["outputs"] if "outputs" in job.facts else self.produced(job)
+            job.facts["outputs"] = outputs
+            for end in job.facts["ends"]:
+                self._run(job, end)
+                if end in outputs:
+                    data = {"node": end, "display_node": end, "output": outputs[end], "prompt_id": job.id}
+                    self._tell(job, "executed", data)
+        for kind, data in messages(job)[2:]:
+            self._tell(job, kind, data, aloud=kind == "execution_interrupted")
+
+    def _tell_steps(self, job: Job) -> None:
+        """The newer account of all nodes that began, with the steps that each did."""
+        nodes = {
+            name: {
+                "value": value,
+                "max": most,
+                "state": "running" if name == job.facts["node"] else "finished",
+                "node_id": name,
+                "prompt_id": job.id,
+                "display_node_id": name,
+                "parent_node_id": None,
+                "real_node_id": name,
+            }
+            for name, (value, most) in job.facts["steps"].items()
+        }
+        self._tell(job, "progress_state", {"prompt_id": job.id, "nodes": nodes}, aloud=True)
+
+    def _tell_status(self, *running: Job) -> None:
+        for sid in self._hearing:
+            self._say(sid, "status", {"status": self._info(*running)})
+
+    def _owner(self, job: Job, *, aloud: bool) -> list[str]:
+        """Who hears of a job: the client that ordered it. Where none is named, everybody hears what is said `aloud`."""
+        if job.facts["client_id"] is None:
+            return list(self._hearing) if aloud else []
+        return [job.facts["client_id"]]
+
+    def _tell(self, job: Job, kind: str, data: Any, *, aloud: bool = False) -> None:
+        for sid in self._owner(job, aloud=aloud):
+            self._say(sid, kind, data)
+
+    def _say(self, sid: str, kind: str, data: Any) -> None:
+        self._send([sid], json.dumps({"type": kind, "data": data}))
+
+    def _send(self, sids: Collection[str], message: str | bytes) -> None:
+        for sid in sids:
+            if sid in self._hearing:
+                self._hearing[sid].put_nowait(message)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
+        query = dict(request.query)
         call = Call(
-            operation="websocket",
-            method="GET",
-            path=request.path,
-            query=dict(request.query),
-            headers=headers,
-            body=b"",
-            match={},
+            operation="websocket", method="GET", path=request.path, query=query, headers=headers, body=b"", match={}
         )
         self.requests.append(call)
         call.account = self.authenticate(call)
-        if call.account is None:
-            return web.Response(status=401)
-        sid = call.query.get("clientId") or uuid.uuid4().hex
-        queue = self._sockets[sid] = asyncio.Queue()
+        refused = 401 if call.account is None else self.refuses_websockets
+        if refused or str(request.url.origin()) == self.files_url:
+            return web.Response(status=refused or 404)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        self._connected.add(socket)
-        self._send(sid, "status", {"status": self._info(), "sid": sid})
+        sid = query.get("clientId") or uuid.uuid4().hex
+        said = self._hearing[sid] = asyncio.Queue()
+        self._listeners.add(said)
+        self._say(sid, "status", {"status": self._info(), "sid": sid})
         for job in self._in("running"):
             if job.facts["client_id"] == sid:
-                self._send(sid, "executing", {"node": sampler(job)})
+                self._say(sid, "executing", {"node": job.facts["node"]})
 
         async def write() -> None:
-            while True:
-                message = await queue.get()
+            while (message := await said.get()) is not None:
                 await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))
+            if request.transport is not None:
+                request.transport.close()
 
         writer = asyncio.create_task(write())
         async for _ in socket:
             pass
+        # Whoever leaves takes the name along, even where a later socket goes by it: that one hears nothing any more.
+        self._hearing.pop(sid, None)
+        self._listeners.discard(said)
         writer.cancel()
         with contextlib.suppress(asyncio.CancelledError, ConnectionError):
             await writer
-        self._connected.discard(socket)
-        if self._sockets.get(sid) is queue:
-            del self._sockets[sid]
         return socket
 
     async def start(self) -> None:
@@ -255,8 +329,7 @@ class Machine(Simulator):
         await super().start()
 
     async def stop(self) -> None:
-        for socket in list(self._connected):
-            await socket.close()
+        self.hang_up()
         await super().stop()
 
     def _app(self) -> web.Application:
@@ -279,22 +352,35 @@ def item(job: Job) -> list[Any]:
 def sampler(job: Job) -> str:
     """The node that takes the time."""
     graph: dict[str, Any] = job.facts["graph"]
-    return next((name for name, made in graph.items() if "Sampler" in made["class_type"]), str(job.facts["ends"][-1]))
+    needed = order(graph, job.facts["ends"])
+    return next((name for name in needed if "Sampler" in graph[name]["class_type"]), str(job.facts["ends"][-1]))
+
+
+def order(graph: Mapping[str, Any], ends: Collection[str], seen: set[str] | None = None) -> Iterator[str]:
+    """The nodes that `ends` stand on, and `ends`, each after those that it stands on."""
+    seen = set() if seen is None else seen
+    for name in ends:
+        if name not in seen:
+            seen.add(name)
+            links = [value[0] for value in graph[name]["inputs"].values() if isinstance(value, list)]
+            yield from order(graph, links, seen)
+            yield name
 
 
 def messages(job: Job) -> list[list[Any]]:
     """What was said while the job ran, the last of it why it ended."""
-    now = int(time.time() * 1000)
-    usual = {"prompt_id": job.id, "timestamp": now}
-    told: list[list[Any]] = [["execution_start", usual], ["execution_cached", {"nodes": [], **usual}]]
-    worker = {"node_id": sampler(job), "node_type": job.facts["graph"][sampler(job)]["class_type"], "executed": []}
+    usual = {"prompt_id": job.id, "timestamp": job.created_at * 1000}
+    told: list[list[Any]] = [["execution_start", usual], ["execution_cached", {"nodes": job.facts["cached"], **usual}]]
+    node, steps = job.facts["node"], job.facts["steps"]
+    kind = job.facts["graph"][node]["class_type"] if node else ""
+    worker = {"node_id": node, "node_type": kind, "executed": [name for name in steps if name != node]}
     if job.state in ("gap", "success"):
         told.append(["execution_success", usual])
     elif job.state == "interrupted":
         told.append(["execution_interrupted", {**usual, **worker}])
     elif job.state == "error":
-        kind, sentence = job.failure or ("", "")
+        error, sentence = job.failure or ("", "")
         trace = ['  File "/comfy/execution.py", line 518, in execute\n']
-        why = {"exception_message": sentence, "exception_type": kind, "traceback": trace}
+        why = {"exception_message": sentence, "exception_type": error, "traceback": trace}
         told.append(["execution_error", {**usual, **worker, **why, "current_inputs": {}, "current_outputs": []}])
     return told
