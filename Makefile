@@ -17,7 +17,7 @@ help:
 	@echo "make lint      ruff, mypy --strict, import rules"
 	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
 	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
-	@echo "make oracles  the providers' simulators driven by the providers' own SDKs"
+	@echo "make oracles   the providers' simulators driven by SDKs, the providers' own where they have one"
 	@echo "make docs     write docs/providers.md from the plugins"
 	@echo "make soak      300 kills under load and faults; ARGS='--seed N --kills K --workers 2'"
 	@echo "make bench     benchmarks/ beside their floors"
@@ -63,7 +63,7 @@ bench: $(VENV)/.test
 	$(BIN) -m benchmarks.polling
 
 clean:
-	rm -rf $(VENV) $(SDK2) .venv-oracles tests/sdk/node/node_modules
+	rm -rf $(VENV) $(SDK2) .venv-oracles tests/sdk/node/node_modules tests/plugins/*/node_modules
 
 $(VENV)/.made:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \

@@ -20,9 +20,9 @@ ENDS = "/api/v1/services/aigc/image2video/video-synthesis"
 UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
-def png() -> bytes:
+def png(width: int = 640) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (64, 36), (40, 90, 160)).save(file, "PNG")
+    Image.new("RGB", (width, 360), (40, 90, 160)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -17,9 +17,9 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @asynccontextmanager
-async def driven(variable: str, sdk: str, script: Path, *arguments: str) -> AsyncIterator[Ask]:
+async def driven(variable: str, sdk: str, script: Path, *arguments: str, **environ: str) -> AsyncIterator[Ask]:
     """`script` as a process, run by the program that `variable` names (`make oracles` sets it); the test is skipped
-    where there is none. An answer with the key `broken` fails the test in its words."""
+    where there is none. An answer with the key `broken` fails the test in its words, and so does the script's end."""
     if (program := os.environ.get(variable)) is None:
         pytest.skip(f"{variable} must name a program that has {sdk}: see make oracles")
     process = await asyncio.create_subprocess_exec(
@@ -28,7 +28,7 @@ async def driven(variable: str, sdk: str, script: Path, *arguments: str) -> Asyn
         stdout=asyncio.subprocess.PIPE,
         # A film may be in a line.
         limit=2**26,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **environ},
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -37,7 +37,9 @@ async def driven(variable: str, sdk: str, script: Path, *arguments: str) -> Asyn
     async def ask(do: str, **order: Any) -> dict[str, Any]:
         stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
         await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
+        line = await stdout.readline()
+        assert line, f"{script.name} has ended; what it said is on stderr"
+        said: dict[str, Any] = json.loads(line)
         assert "broken" not in said, said["broken"]
         return said
 

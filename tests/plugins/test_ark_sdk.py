@@ -1,14 +1,8 @@
-"""plugins/ark.py beside the official SDK of Ark: both send the same bodies, and each reads the other's tasks.
-
-REELGATE_ARK_PYTHON names a Python with `volcengine-python-sdk[ark]` 5.0.54, in an environment of its own.
-"""
+"""plugins/ark.py beside the official SDK of Ark: both send the same bodies, and each reads the other's tasks."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +12,13 @@ from proxy import Picture, UpstreamJob
 from proxy.testing import SimulatorServer
 from tests.plugins.ark_wire import KEY, MODEL, TASKS, image, opened, request
 from tests.plugins.openai_oracle import PROMPT, picture_file
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.ark import ArkSimulator
 
 PEER = Path(__file__).with_name("ark_peer.py")
 STILL = Picture(picture_file(640, 360), "image/png", 640, 360)
 TEXT = {"type": "text", "text": PROMPT}
 USUAL = {"model": MODEL, "resolution": "720p", "ratio": "16:9", "duration": 5, "seed": 7, "generate_audio": True}
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -38,29 +31,9 @@ async def sim() -> AsyncIterator[ArkSimulator]:
 @pytest.fixture
 async def sdk(sim: ArkSimulator) -> AsyncIterator[Ask]:
     """The SDK in a process of its own: orders in, answers out."""
-    if (python := os.environ.get("REELGATE_ARK_PYTHON")) is None:
-        pytest.skip("REELGATE_ARK_PYTHON must name a Python with volcengine-python-sdk[ark]")
-    process = await asyncio.create_subprocess_exec(
-        *(python, str(PEER), "volcenginesdkarkruntime", f"{sim.base_url}/api/v3", KEY),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said
-        return said
-
-    yield ask
-    stdin.close()
-    await process.wait()
+    arguments = ("volcenginesdkarkruntime", f"{sim.base_url}/api/v3", KEY)
+    async with driven("REELGATE_ARK_PYTHON", "volcengine-ark-runtime", PEER, *arguments) as ask:
+        yield ask
 
 
 @pytest.mark.parametrize(

@@ -1,74 +1,70 @@
-"""The Ark simulator is held to the official SDKs, which run in processes of their own.
-
-REELGATE_ARK_PYTHON names a Python with `volcengine-python-sdk[ark]` 5.0.54, REELGATE_BYTEPLUS_PYTHON one with
-`byteplus-python-sdk-v2` 3.0.63, httpx and sniffio, which it imports without naming them.
-"""
+"""The Ark simulator is held to the official SDKs, that of Volcengine and that of BytePlus."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from proxy.testing import SimulatorServer
 from tests.plugins.ark_caller import CAT, KEY, image, still
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.ark import ArkSimulator, ModelArkSimulator
 
 PEER = Path(__file__).with_name("ark_peer.py")
-HOUSES: dict[str, tuple[type[ArkSimulator], str, str, str]] = {
-    "ark": (ArkSimulator, "REELGATE_ARK_PYTHON", "volcenginesdkarkruntime", "doubao-seedance-1-5-pro-251215"),
-    "byteplus": (ModelArkSimulator, "REELGATE_BYTEPLUS_PYTHON", "byteplussdkarkruntime", "seedance-1-5-pro-251215"),
-}
 
-Ask = Callable[..., Awaitable[dict[str, Any]]]
+
+class House(NamedTuple):
+    """One seller of the models, and its SDK."""
+
+    simulator: type[ArkSimulator]
+    python: str
+    sdk: str
+    module: str
+    model: str
+
+
+HOUSES = {
+    "ark": House(
+        ArkSimulator,
+        "REELGATE_ARK_PYTHON",
+        "volcengine-ark-runtime",
+        "volcenginesdkarkruntime",
+        "doubao-seedance-1-5-pro-251215",
+    ),
+    "byteplus": House(
+        ModelArkSimulator,
+        "REELGATE_BYTEPLUS_PYTHON",
+        "byteplus-python-sdk-v2",
+        "byteplussdkarkruntime",
+        "seedance-1-5-pro-251215",
+    ),
+}
 
 
 @pytest.fixture(params=HOUSES)
-def house(request: pytest.FixtureRequest) -> tuple[type[ArkSimulator], str, str, str]:
-    found: tuple[type[ArkSimulator], str, str, str] = HOUSES[request.param]
-    if found[1] not in os.environ:
-        pytest.skip(f"{found[1]} must name a Python with {found[2]}, in an environment of its own")
-    return found
+def house(request: pytest.FixtureRequest) -> House:
+    return HOUSES[str(request.param)]
 
 
 @pytest.fixture
-async def sim(house: tuple[type[ArkSimulator], str, str, str]) -> AsyncIterator[ArkSimulator]:
-    async with SimulatorServer(house[0](keys={KEY})) as simulator:
+async def sim(house: House) -> AsyncIterator[ArkSimulator]:
+    async with SimulatorServer(house.simulator(keys={KEY})) as simulator:
         simulator.automatic = False
         yield simulator
 
 
 @pytest.fixture
-async def sdk(sim: ArkSimulator, house: tuple[type[ArkSimulator], str, str, str]) -> AsyncIterator[Ask]:
+async def sdk(sim: ArkSimulator, house: House) -> AsyncIterator[Ask]:
     """The SDK in a process of its own: orders in, answers out."""
-    _, python, module, model = house
-    process = await asyncio.create_subprocess_exec(
-        *(os.environ[python], str(PEER), module, f"{sim.base_url}/api/v3", KEY),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
+    async with driven(house.python, house.sdk, PEER, house.module, f"{sim.base_url}/api/v3", KEY) as ask:
 
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        named = {"model": model, "content": [CAT], **order} if do == "create" else order
-        stdin.write(json.dumps({"do": do, **named}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        assert "broken" not in said, said
-        return said
+        async def with_model(do: str, **order: Any) -> dict[str, Any]:
+            return await ask(do, **({"model": house.model, "content": [CAT], **order} if do == "create" else order))
 
-    yield ask
-    stdin.close()
-    await process.wait()
+        yield with_model
 
 
 async def test_life(sim: ArkSimulator, sdk: Ask) -> None:

@@ -1,91 +1,46 @@
-"""The MiniMax simulator is held to minimax-mcp 0.0.19, the official client of V1, and for V2 to @ai-sdk/minimax 3.0.45.
+"""The MiniMax simulator is held to @ai-sdk/minimax, which knows V2, and so is what the plugin sends.
 
-REELGATE_MINIMAX_PYTHON names a Python that has the first, in an environment of its own, and REELGATE_MINIMAX_NODE a
-node; `npm install --no-package-lock --prefix tests/plugins/minimax_h3_peer` comes before.
+The package asks for Node 22, but its video models run under 20 too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import base64
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.testing import Call, Job, SimulatorServer
-from tests.plugins.minimax_calls import KEY, STILL
-from tests.simulators.media import picture
+from proxy import Picture
+from proxy.testing import SimulatorServer
+from tests.plugins.minimax_calls import STILL
+from tests.plugins.minimax_wire import KEY, opened, second
+from tests.plugins.sdk_peer import Ask, driven
 from tests.simulators.minimax import MinimaxSimulator
 
-HERE = Path(__file__).parent
-FILE = {"type": "file", "mediaType": "image/png", "data": STILL.partition(",")[2]}
-Ask = Callable[..., Awaitable[dict[str, Any]]]
-
-
-class Prompted(MinimaxSimulator):
-    """Fails a task whose prompt says so, for a client in another process: `FAIL code`."""
-
-    def take(self, call: Call, *, kind: str = "create", **facts: Any) -> Job:
-        job = super().take(call, kind=kind, **facts)
-        order, _, code = facts["fields"].get("prompt", "").partition(" ")
-        if order == "FAIL":
-            # Later: what was ordered begins as Preparing.
-            asyncio.get_running_loop().call_soon(lambda: self.fail(job.id, code=code, message="sensitive"))
-        return job
+PEER = Path(__file__).parent / "minimax_h3_peer" / "peer.mjs"
+BARE = STILL.partition(",")[2]
+PICTURE = Picture(base64.b64decode(BARE), "image/png", 640, 360)
+FILE = {"type": "file", "mediaType": "image/png", "data": BARE}
 
 
 @pytest.fixture
-async def sim() -> AsyncIterator[Prompted]:
-    async with SimulatorServer(Prompted(keys={KEY})) as simulator:
-        # The pictures of the peers are small.
-        simulator.bounds_sides = False
+async def sim() -> AsyncIterator[MinimaxSimulator]:
+    async with SimulatorServer(MinimaxSimulator(keys={KEY})) as simulator:
         yield simulator
 
 
-@pytest.mark.skipif("REELGATE_MINIMAX_PYTHON" not in os.environ, reason="REELGATE_MINIMAX_PYTHON names no Python")
-async def test_official_client(sim: Prompted, tmp_path: Path) -> None:
-    """The client of V1 makes, polls and fetches films, and knows a failure, a refusal and a wrong key."""
-    (tmp_path / "picture.jpg").write_bytes(picture("JPEG"))
-    process = await asyncio.create_subprocess_exec(
-        *(os.environ["REELGATE_MINIMAX_PYTHON"], str(HERE / "minimax_peer.py"), str(tmp_path)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "MINIMAX_API_HOST": sim.base_url, "MINIMAX_API_KEY": KEY},
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    assert sim.paid == 6
-    assert len(sim.calls("retrieve")) == 4
-
-
 @pytest.fixture
-async def sdk(sim: Prompted) -> AsyncIterator[Ask]:
-    """The SDK of V2 in a process of its own: orders in, answers out."""
-    if (node := os.environ.get("REELGATE_MINIMAX_NODE")) is None:
-        pytest.skip("REELGATE_MINIMAX_NODE must name a node, and minimax_h3_peer must have its package installed")
-    process = await asyncio.create_subprocess_exec(
-        *(node, str(HERE / "minimax_h3_peer" / "peer.mjs"), sim.base_url, KEY),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
+async def sdk(sim: MinimaxSimulator) -> AsyncIterator[Ask]:
+    """The SDK in a process of its own: orders in, answers out."""
+    name = "@ai-sdk/minimax (in tests/plugins/minimax_h3_peer)"
+    async with driven("REELGATE_MINIMAX_NODE", name, PEER, sim.base_url, KEY) as ask:
 
-    async def ask(do: str, **order: Any) -> dict[str, Any]:
-        stdin.write(json.dumps({"do": do, "model": "MiniMax-H3", **order}).encode() + b"\n")
-        await stdin.drain()
-        said: dict[str, Any] = json.loads(await stdout.readline())
-        return said
+        async def with_model(do: str, **order: Any) -> dict[str, Any]:
+            return await ask(do, **{"model": "MiniMax-H3", **order})
 
-    yield ask
-    stdin.close()
-    await process.wait()
+        yield with_model
 
 
 async def started(sdk: Ask, **order: Any) -> str:
@@ -95,7 +50,7 @@ async def started(sdk: Ask, **order: Any) -> str:
     return str(said["operation"]["taskId"])
 
 
-async def test_life(sim: Prompted, sdk: Ask) -> None:
+async def test_life(sim: MinimaxSimulator, sdk: Ask) -> None:
     """A task is pending until it is done, with what the SDK looks for."""
     task_id = await started(sdk, duration=6, aspectRatio="16:9", resolution="1366x768")
     text = {"type": "text", "text": "hi"}
@@ -108,7 +63,7 @@ async def test_life(sim: Prompted, sdk: Ask) -> None:
     assert (facts["resolution"], facts["ratio"], facts["usage"]["totalSeconds"]) == ("768P", "16:9", 6)
 
 
-async def test_everything_that_it_sends_is_taken(sim: Prompted, sdk: Ask) -> None:
+async def test_everything_that_it_sends_is_taken(sim: MinimaxSimulator, sdk: Ask) -> None:
     """Frames, references, sounds, the younger model and a watermark as the SDK writes them."""
     frames = [{"image": FILE, "frameType": f"{place}_frame"} for place in ("first", "last")]
     await started(sdk, frameImages=frames)
@@ -119,7 +74,28 @@ async def test_everything_that_it_sends_is_taken(sim: Prompted, sdk: Ask) -> Non
     assert sim.paid == 3
 
 
-async def test_ends(sim: Prompted, sdk: Ask) -> None:
+FIRST, LAST = ({"image": FILE, "frameType": f"{place}_frame"} for place in ("first", "last"))
+
+
+@pytest.mark.parametrize(
+    ("order", "changes"),
+    [
+        ({"aspectRatio": "9:16"}, {"size": "768x1366"}),
+        ({"frameImages": [FIRST, LAST]}, {"images": (PICTURE,), "last_frame": PICTURE}),
+        ({"inputReferences": [FILE, FILE], "aspectRatio": "16:9"}, {"images": (PICTURE, PICTURE)}),
+    ],
+)
+async def test_bodies(sim: MinimaxSimulator, sdk: Ask, order: dict[str, Any], changes: dict[str, Any]) -> None:
+    """What the SDK sends for the same order is our body; beside a frame it leaves out that the ratio is adaptive."""
+    await started(sdk, duration=6, resolution="1366x768", **order)
+    async with opened(sim) as channel:
+        await channel.create(second(prompt="hi", seconds=6, **changes))
+    theirs, ours = sim.calls("create")
+    assert ours.json == {"ratio": "adaptive", **theirs.json}
+    assert (ours.path, ours.headers["authorization"]) == (theirs.path, theirs.headers["authorization"])
+
+
+async def test_ends(sim: MinimaxSimulator, sdk: Ask) -> None:
     """Failure, cancellation, expiry and refusals are errors with the SDK's sentences for them."""
     ends: list[tuple[Callable[[str], None], str]] = [
         (sim.moderate, "MiniMax video generation failed: output new_sensitive (1027)."),

@@ -1,71 +1,101 @@
-"""Vidu's official client as the oracle: the simulator serves it, and the plugin sends what it sends.
-
-REELGATE_VIDU_PYTHON names a Python, 3.12 or newer, that has vidu-mcp, in an environment of its own.
-"""
+"""Vidu's official client, vidu-mcp, as the oracle: the simulator serves it, and the plugin sends what it sends."""
 
 from __future__ import annotations
 
-import asyncio
-import os
+import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from proxy.testing import SimulatorServer
-from tests.plugins.openai_oracle import Call
+from proxy import Picture
+from proxy.testing import Call, SimulatorServer
+from tests.plugins.sdk_peer import Ask, driven
 from tests.plugins.vidu_calls import Prompted
-from tests.plugins.vidu_wire import KEY, PICTURE, URI, opened, request, taking
+from tests.plugins.vidu_wire import KEY, opened, request
 from tests.simulators.media import picture
 from tests.simulators.vidu_models import ENDS, IMAGE, REFERENCE, TEXT
 
-ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.skipif("REELGATE_VIDU_PYTHON" not in os.environ, reason="REELGATE_VIDU_PYTHON names no Python")
-
-
-async def run(script: str, more: str, url: str) -> None:
-    """The client, in a process and an environment of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(os.environ["REELGATE_VIDU_PYTHON"], str(ROOT / "tests/plugins" / script), more),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "VIDU_API_HOST": url, "VIDU_API_KEY": KEY},
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
+PEER = Path(__file__).with_name("mcp_peer.py")
+PICTURE = Picture(picture("PNG"), "image/png", 640, 360)
+URI = PICTURE.data_uri
+STILL = {"movement_amplitude": "auto", "bgm": False}
 
 
-async def test_the_official_client_lives_with_the_simulator(tmp_path: Path) -> None:
-    """The client makes, polls and fetches films on each of its routes, and knows a failure and a refusal."""
-    (tmp_path / "picture.jpg").write_bytes(picture("JPEG"))
-    async with SimulatorServer(Prompted(keys={KEY})) as sim:
-        await run("vidu_peer.py", str(tmp_path), sim.base_url)
-        assert {call.path.rpartition("/")[2] for call in sim.calls("create")} == {TEXT, IMAGE, ENDS, REFERENCE}
-        assert sim.paid == 7
+@pytest.fixture
+async def sim() -> AsyncIterator[Prompted]:
+    async with SimulatorServer(Prompted(keys={KEY})) as simulator:
+        yield simulator
 
 
-def told(call: Call) -> tuple[str, str, str, Any]:
-    return call.method, call.target, call.headers["authorization"], {**call.json, "payload": None}
+@pytest.fixture
+async def sdk(sim: Prompted) -> AsyncIterator[Ask]:
+    """The client in a process of its own: orders in, answers out."""
+    account = {"VIDU_API_HOST": sim.base_url, "VIDU_API_KEY": KEY}
+    async with driven("REELGATE_VIDU_PYTHON", "vidu-mcp", PEER, "vidu_mcp.server", **account) as ask:
+        yield ask
 
 
-async def test_the_official_client_makes_the_same_calls() -> None:
-    """A creation on each of its four paths is the same to the last field, but for our payload."""
-    async with taking() as recorder:
-        await run("vidu_caller.py", URI, recorder.base_url)
-        theirs = [told(call) for call in recorder.calls]
-        recorder.calls.clear()
-        still = {"movement_amplitude": "auto", "bgm": False}
-        async with opened(recorder) as channel:
-            for changes, words in (
-                (
-                    {"model": "vidu1.5", "seconds": 4, "size": "360x640"},
-                    {"style": "anime", "movement_amplitude": "large", "bgm": True},
-                ),
-                ({"model": "vidu2.0", "seconds": 8, "images": (PICTURE,)}, {**still, "movement_amplitude": "small"}),
-                ({"model": "viduq1", "size": "1920x1080", "images": (PICTURE,), "last_frame": PICTURE}, still),
-                ({"model": "viduq1", "size": "1080x1080", "images": (PICTURE,) * 3}, still),
-            ):
-                await channel.create(request(prompt="a red kite", seed=7, metadata=words, **changes))
-        assert [told(call) for call in recorder.calls] == theirs
-        assert len(theirs) == 4
+ANIME = {"style": "anime", "movement_amplitude": "large", "bgm": True}
+ORDERS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    (
+        TEXT,
+        "generate_text_to_video",
+        {"model": "vidu1.5", "duration": 4, "aspect_ratio": "9:16", "resolution": "360p", **ANIME},
+        {"model": "vidu1.5", "seconds": 4, "size": "360x640", "metadata": ANIME},
+    ),
+    (
+        IMAGE,
+        "generate_img_to_video",
+        {"image": URI, "model": "vidu2.0", "duration": 8, "resolution": "720p"},
+        {"model": "vidu2.0", "seconds": 8, "images": (PICTURE,), "metadata": STILL},
+    ),
+    (
+        ENDS,
+        "generate_startend2video_to_video",
+        {"images": [URI, URI], "model": "viduq1"},
+        {"model": "viduq1", "size": "1920x1080", "images": (PICTURE,), "last_frame": PICTURE, "metadata": STILL},
+    ),
+    (
+        REFERENCE,
+        "generate_reference2video_to_video",
+        {"images": [URI] * 3, "model": "viduq1", "duration": 5, "aspect_ratio": "1:1", "resolution": "1080p"},
+        {"model": "viduq1", "size": "1080x1080", "images": (PICTURE,) * 3, "metadata": STILL},
+    ),
+]
+"""A route, the tool that the client has for it, its arguments, and our request for the same."""
+
+
+def told(call: Call) -> tuple[str, str, Any]:
+    return call.path, call.headers["authorization"], {**call.json, "payload": None}
+
+
+async def test_the_official_client_makes_the_same_films(sim: Prompted, sdk: Ask) -> None:
+    """On each of its four routes the client has a film made; its order is ours to the last field but our payload."""
+    async with opened(sim) as channel:
+        for route, tool, arguments, changes in ORDERS:
+            made = json.loads((await sdk(tool, prompt="a red kite", seed=7, **arguments))["said"])
+            assert made["status"] == "success"
+            async with aiohttp.request("GET", made["video_url"]) as film:
+                assert await film.read() == sim.video_bytes
+            await channel.create(request(prompt="a red kite", seed=7, **changes))
+            theirs, ours = sim.calls("create")[-2:]
+            assert told(ours) == told(theirs)
+            assert ours.path == f"/ent/v2/{route}"
+    assert sim.paid == 2 * len(ORDERS)
+
+
+async def test_the_official_client_knows_the_ends(sim: Prompted, sdk: Ask) -> None:
+    """A film by the client's own defaults, a failure, a refusal, a task that is not there and a wrong key."""
+    assert json.loads((await sdk("generate_text_to_video", prompt="a paper boat"))["said"])["status"] == "success"
+    failed = await sdk("generate_text_to_video", prompt="FAIL CreationPolicyViolation")
+    assert failed["said"] == f"Error: Video generation failed for task_id: {sim.latest.id}"
+    refused = await sdk("generate_text_to_video", prompt="x", resolution="720p")
+    assert "400 Client Error" in refused["said"]
+    assert sim.paid == 2
+    for status, more in ((404, {}), (401, {"authorization": "Token vda_nobody"})):
+        raised = await sdk("get", path="/ent/v2/tasks/1/creations", **more)
+        assert raised["raised"] == "ViduRequestError"
+        assert f"{status} Client Error" in raised["message"]
