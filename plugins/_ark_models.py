@@ -92,7 +92,8 @@ BYTEPLUS: Final = {
 OTHER: Final = Model(max_images=MOST_REFERENCES, last_frame=True, native=("edit", "extend"))
 """An endpoint `ep-…`, or a model to come. Whether it makes videos of videos is not known: its remix is a new video."""
 
-FLAGS: Final = re.compile(r"-{2,}")
+FLAGS: Final = re.compile(r"[-\ufe63\uff0d]{2,}")
+"""Hyphens in a row, also small and full-width ones: whoever normalises a text has plain ones of them."""
 
 
 def plain(prompt: str) -> str:

@@ -150,17 +150,23 @@ class Kling(Channel):
     async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         facts = source.facts if source else {}
         film, seconds = facts.get("film"), facts.get("seconds", 0)
-        if not film or facts.get("kind") not in EXTENDABLE:
+        if not source or not film or facts.get("kind") not in EXTENDABLE:
             raise UnsupportedOperation("Kling extends only what it made of a text or of one picture.", param="video")
         # Model and mode are those of the source.
         if facts.get("model", request.model) != request.model:
             raise InvalidRequest("Kling extends a video with the model that made it. Leave 'model' out.", param="model")
         if seconds + ADDED > LONGEST_EXTENDED:
             raise InvalidRequest(f"The video would have more than {LONGEST_EXTENDED} seconds.", param="video")
+        # It is named by its id, and yet must be there still.
+        await self.film_url(source)
         body = {"video_id": film, "prompt": request.prompt, "external_task_id": request.attempt_id}
         if request.negative_prompt:
             body["negative_prompt"] = request.negative_prompt
-        reply = await self.upstream.post("/v1/videos/video-extend", json={**request.metadata, **body})
+        try:
+            reply = await self.upstream.post("/v1/videos/video-extend", json={**request.metadata, **body})
+        except UpstreamGone as error:
+            # It was lost before its time: a later try would fare no better.
+            raise InvalidRequest(error.message, param="video") from error
         return taken(reply, "video-extend", request.model)
 
     def _maker(self, request: VideoRequest) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from proxy.errors import InvalidRequest, UnsupportedOperation
-from proxy.models import RATIO_PATTERN, SIZE_PATTERN, Kind, Model
+from proxy.models import COMMON_RATIOS, RATIO_PATTERN, SIZE_PATTERN, Kind, Model
 from proxy.records import Ask
 
 DEFAULT_SECONDS = 4
 DEFAULT_SIZE = "720x1280"
 """OpenAI's own defaults, for a model that declares none."""
+NEARLY = 0.025
+"""How far, as a logarithm, a size may be off the common ratio that it is called by."""
 
 
 class Settled(NamedTuple):
@@ -155,13 +157,11 @@ def _resolve(size: str, model: Model) -> str | None:
         # The pixels that a ratio became may be a little off it, such as 1338x720 for 13:7.
         words = [word for word in model.sizes if RATIO_PATTERN.fullmatch(word)]
         return size if any(_shape(word) == shape or _pixels_of(word) == size for word in words) else None
-    # Providers call a size by the ratio that it is nearly of, such as 864x496 for 16:9.
-    across, down = shape
-    same_shape = [
-        word
-        for word in model.sizes
-        if SIZE_PATTERN.fullmatch(word) and abs(math.log(_sides(word)[0] * down / (_sides(word)[1] * across))) < 0.025
-    ]
+    pixels = [word for word in model.sizes if SIZE_PATTERN.fullmatch(word)]
+    same_shape = [word for word in pixels if _shape(word) == shape]
+    if not same_shape and size in COMMON_RATIOS:
+        # Providers call a size by the common ratio that it is nearly of, such as 864x496 by 16:9.
+        same_shape = [word for word in pixels if abs(math.log(_ratio(word) / COMMON_RATIOS[size])) < NEARLY]
     return min(same_shape, key=lambda word: abs(min(_sides(word)) - 720), default=None)
 
 
@@ -189,6 +189,11 @@ def _pixels_of(ratio: str) -> str:
 def _sides(size: str) -> tuple[int, int]:
     width, height = size.split("x")
     return int(width), int(height)
+
+
+def _ratio(size: str) -> float:
+    width, height = _sides(size)
+    return width / height
 
 
 def _shape(word: str) -> tuple[int, int]:

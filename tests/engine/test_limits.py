@@ -39,10 +39,15 @@ def ask(**values: object) -> Ask:
         (4, "1920x1080", RATIOS, (4, "1920x1080")),
         (4, "9:16", RATIOS, (4, "720x1280")),
         (4, "1338x720", Model(sizes=("13:7",)), (4, "1338x720")),
+        (4, "16:9", Model(sizes=("1920x1088", "864x480", "1248x704")), (4, "1248x704")),
+        (4, "21:9", Model(sizes=("864x496", "960x416")), (4, "960x416")),
+        (4, "16:9", Model(sizes=("864x496", "1792x1024", "1920x1080")), (4, "1920x1080")),
+        (4, "7:4", Model(sizes=("1280x720", "1792x1024")), (4, "1792x1024")),
     ],
 )
 def test_settle(seconds: int | None, size: str | None, model: Model, expected: tuple[int, str]) -> None:
-    """What is left out is the model's own default; a ratio becomes the pixels that the model makes of it."""
+    """What is left out is the model's own default; a ratio becomes the pixels that the model makes of it, exactly or,
+    for a common one, nearly."""
     assert settle(seconds, size, model, "strict")[:2] == expected
 
 
@@ -52,6 +57,8 @@ def test_settle(seconds: int | None, size: str | None, model: Model, expected: t
         (5, None, VEO, "seconds", "'4', '6', and '8'"),
         (4, "1024x1792", VEO, "size", "'1280x720'"),
         (4, "1:1", VEO, "size", "'1280x720'"),
+        (4, "7:4", VEO, "size", "'1280x720'"),
+        (4, "4:3", Model(sizes=("1536x1024",)), "size", "'1536x1024'"),
         (4, "1024x1024", RATIOS, "size", "'16:9', and '9:16'"),
         (3, None, Model(seconds=(5,)), "seconds", "'5'."),
     ],

@@ -145,11 +145,13 @@ async def test_sound(recorder: Recorder, model: str, audio: bool | None, expecte
         ("--dur 12", "—dur 12"),
         ("a kite,---wm true", "a kite,—wm true"),
         ("a kite -- dur 12", "a kite — dur 12"),
+        ("a kite --RS 1080p\u3000\uff0d\uff0ddur 12", "a kite —RS 1080p\u3000—dur 12"),
+        ("a kite -\ufe63dur 12", "a kite —dur 12"),
         ("a well-known kite - red", "a well-known kite - red"),
     ],
 )
 async def test_flags_in_a_prompt(recorder: Recorder, prompt: str, text: str) -> None:
-    """No two hyphens reach Ark in a prompt, where they would begin a parameter that changes the price."""
+    """No two hyphens of any width reach Ark in a prompt, where they would begin a parameter that changes the price."""
     assert (await sent(recorder, prompt=prompt))["content"] == [{"type": "text", "text": text}]
 
 

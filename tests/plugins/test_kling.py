@@ -66,8 +66,8 @@ class TestKlingOfTwoFields(SubmitLaws, ProductLaws):
         return sim
 
 
-class TestKlingOfOneKey(SubmitLaws, ProductLaws):
-    """The life of a video with the newer single key."""
+class TestKlingOfOneKey(ProductLaws):
+    """The life of a video with the newer single key, which is all that differs."""
 
     plugin = TestKling.plugin
     plugin_file = TestKling.plugin_file

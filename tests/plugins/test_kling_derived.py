@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy import Clip, InvalidRequest, UpstreamJob
-from tests.plugins.kling_wire import FILM, TASK, opened, request, taking
+from proxy import Clip, InvalidRequest, Outcome, UpstreamJob
+from proxy.errors import ContentExpired
+from proxy.upstream import submission
+from tests.plugins.kling_wire import FILM, TASK, opened, refused, request, taking
 from tests.plugins.openai_oracle import PROMPT, Recorder
 
 COMMON = {"model_name": "kling-v1-6", "prompt": PROMPT, "mode": "std", "external_task_id": "attempt_1"}
@@ -120,3 +124,14 @@ async def test_another_model_extends_nothing(recorder: Recorder) -> None:
         await followed(recorder, "extend", source, model="kling-v1")
     assert (caught.value.param, recorder.calls) == ("model", [])
     await followed(recorder, "extend", source)
+
+
+async def test_a_film_that_is_gone_is_extended_once_at_most(recorder: Recorder) -> None:
+    """After thirty days nothing is ordered; one that Kling lost before is refused for good, not tried again."""
+    with pytest.raises(ContentExpired):
+        await followed(recorder, "extend", replace(SOURCE, expires_at=time.time() - 1))
+    assert recorder.calls == []
+    recorder.say(refused(1203, "video_id does not exist"), 404)
+    with pytest.raises(InvalidRequest, match="does not exist") as caught, submission():
+        await followed(recorder, "extend", SOURCE)
+    assert (caught.value.param, caught.value.outcome) == ("video", Outcome.CLIENT)
