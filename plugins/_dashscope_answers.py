@@ -36,7 +36,9 @@ RESULT_LIFE: Final = 24 * 3600
 """Seconds that a task is remembered and the address of its result is good for."""
 
 MODERATION: Final = ("DataInspectionFailed", "IPInfringementSuspect")
-ACCOUNT: Final = ("InvalidApiKey", "AccessDenied", "Arrearage")
+UNPAID: Final = ("Arrearage", "PrepaidBillOverdue", "PostpaidBillOverdue", "CommodityNotPurchased")
+"""Bills that stop everything until somebody pays, although most of them come with a 429."""
+ACCOUNT: Final = ("InvalidApiKey", "AccessDenied", *UNPAID)
 PARAMS: Final = {
     "negative_prompt": "negative_prompt",
     "last_frame_url": "last_frame",
@@ -84,7 +86,7 @@ def failure(reply: Reply) -> JobError:
         return JobError("upstream_failed", said or "The task was cancelled at the upstream.")
     if code.startswith(MODERATION):
         return JobError("moderation_blocked", said or code)
-    return JobError("insufficient_funds" if code.startswith("Arrearage") else "upstream_failed", said or code)
+    return JobError("insufficient_funds" if code.startswith(UNPAID) else "upstream_failed", said or code)
 
 
 def refusal(status: int, reply: Reply) -> ApiError | None:

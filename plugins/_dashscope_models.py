@@ -131,7 +131,8 @@ def check(request: VideoRequest) -> None:
     needs = kind in ("i2v", "kf2v", "r2v") or request.last_frame is not None
     if needs and not request.images and not INPUTS & request.metadata.keys():
         raise InvalidRequest("This model makes a video of an input image, and there is none.", param="input_reference")
-    if kind == "kf2v" and request.last_frame is None and "last_frame_url" not in request.metadata:
+    ends = request.last_frame is not None or {"last_frame_url", "template"} & request.metadata.keys()
+    if kind == "kf2v" and not ends:
         raise InvalidRequest("This model needs a picture for the end of the video.", param="last_frame")
 
 

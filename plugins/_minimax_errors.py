@@ -22,8 +22,10 @@ from proxy import (
 
 MODERATION: Final = (1026, 1027)
 """Of what goes in, and of what comes out."""
-ACCOUNT: Final = (1004, 1008, 2038, 2049)
-BUSY: Final = (1002, 1039)
+ACCOUNT: Final = (1004, 1008, 1028, 1030, 2038, 2049, 2056, 2061)
+"""Of keys, balances and names, and of plans: what they have is used up, or they do not have the model."""
+BUSY: Final = (1002, 1039, 1041, 2045)
+"""Too many requests, tokens or connections, or more of them than just now."""
 TIMED_OUT: Final = 1001
 NO_MONEY: Final = 1008
 BAD_INPUT: Final = 2013
@@ -54,8 +56,11 @@ def refusal(status: int, reply: Reply) -> ApiError | None:
         said = reply.get("error.message")
         found = _BRACKETED.search(said) if isinstance(said, str) else None
         code = found[1] if found else None
-    # A task that failed tells its reason where an error would be.
-    if code in (None, 0, "0") or (status == 200 and reply.get("status") == "Fail"):
+    if code in (None, 0, "0"):
+        return None
+    # A task that failed tells its reason where an error would be; an order that has an id was taken, whatever is said.
+    state = reply.get("status")
+    if status == 200 and (state == "Fail" or (state is None and reply.get("task_id") and _number(code) != BAD_INPUT)):
         return None
     return _meaning(_number(code), status, said if isinstance(said, str) else "")
 

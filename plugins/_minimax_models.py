@@ -71,6 +71,8 @@ SUBJECT: Final = "S2V-01"
 FIXED: Final = frozenset(("T2V-01", "T2V-01-Director", "I2V-01", "I2V-01-Director", "I2V-01-live", SUBJECT))
 """Models of one length and resolution, which are not told them."""
 PICTURED: Final = frozenset(("MiniMax-Hailuo-2.3-Fast", "I2V-01", "I2V-01-Director", "I2V-01-live", SUBJECT))
+SLIMMEST: Final = 2.5
+"""Of a picture, its longer side by its shorter one."""
 LONGEST_PROMPT: Final[Mapping[Version, int]] = {"v1": 2000, "v2": 7000}
 
 _V2_NAME: Final = re.compile(r"MiniMax-H\d")
@@ -104,6 +106,10 @@ def check(request: VideoRequest, version: Version) -> None:
         raise UnsupportedOperation("A picture for the end needs one for the beginning.", param="last_frame")
     if request.last_frame and len(request.images) > 1:
         raise UnsupportedOperation("Several pictures cannot be combined with 'last_frame'.", param="last_frame")
+    for picture in [*request.images, *([request.last_frame] if request.last_frame else [])]:
+        if not 1 / SLIMMEST <= picture.width / picture.height <= SLIMMEST:
+            param = "last_frame" if picture is request.last_frame else "input_reference"
+            raise InvalidRequest("A picture may be at most two and a half times as long as wide.", param=param)
     if version == "v2" and not request.prompt.strip():
         raise InvalidRequest("The prompt is empty.", param="prompt")
     if version == "v2" and request.audio is False:
@@ -117,5 +123,7 @@ def _check_first(request: VideoRequest) -> None:
         raise InvalidRequest(f"The model {request.model} needs an input picture.", param="input_reference")
     if request.model not in FIXED and not request.images and request.size not in FREE:
         raise InvalidRequest(f"Without an input picture the size is one of {', '.join(FREE)}.", param="size")
+    if tier(request, "v1") == "512P" and request.last_frame:
+        raise InvalidRequest("With a picture for the end there is no 512P.", param="size")
     if tier(request, "v1") == "1080P" and request.seconds > 6:
         raise InvalidRequest(f"In 1080P the model {request.model} makes 6 seconds.", param="seconds")

@@ -70,7 +70,7 @@ class DashScope(Channel):
     base_url = "https://dashscope-intl.aliyuncs.com"
     models = MODELS
     default_model = OTHER
-    picture_form = PictureForm(max_bytes=10_000_000)
+    picture_form = PictureForm(max_bytes=10_000_000, min_side=360, max_side=2000)
     # Films that are put in are billed too.
     priced_metadata = Channel.priced_metadata | INPUTS | {"audio", "enable_thinking"}
 
@@ -140,7 +140,8 @@ class DashScope(Channel):
         into = {name: value for name, value in metadata.items() if name in INPUTS}
         body = {"model": model, "input": {**into, **words, **given}, "parameters": parameters}
         headers = {"X-DashScope-Async": "enable"}
-        if any(str(item.get("url")).startswith("oss://") for item in given.get("media", ())):
+        own = [str(item.get("url")) for item in given.get("media", ())]
+        if any(url.startswith("oss://") for url in own) or "oss://" in str(into):
             headers["X-DashScope-OssResourceResolve"] = "enable"
         route = "image2video" if wire.kind == "kf2v" else "video-generation"
         path = f"/api/v1/services/aigc/{route}/video-synthesis"
@@ -156,6 +157,8 @@ class DashScope(Channel):
     async def _uploaded(self, clip: Clip, model: str) -> str:
         """The oss:// address of a client's file, which DashScope keeps for two days."""
         place = await self.upstream.get("/api/v1/uploads", params={"action": "getPolicy", "model": model})
+        # Its own name may have anything in it, and becomes a part of an address.
+        clip = dataclasses.replace(clip, filename=f"video{clip.path.suffix}")
         most = place.get("data.max_file_size_mb")
         if is_number(most) and (await asyncio.to_thread(clip.path.stat)).st_size > most * 2**20:
             raise InvalidRequest(f"The video has more than {most} MB.", param="video")

@@ -51,7 +51,8 @@ PASSED: Final = (
 
 
 class ViduOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an entry of type `vidu` may set."""
+    """What an entry of type `vidu` may set. One that allows the metadata `off_peak` needs a `poll_timeout` of more than
+    the 48 hours that such a task may wait."""
 
     extend_model: Literal["viduq2-turbo", "viduq2-pro"] = "viduq2-turbo"
     """What extends a video of a model that cannot do so itself. Vidu bills its price."""

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import pytest
 
 import plugins.dashscope
-from proxy import Clip, InvalidRequest, Outcome, UnsupportedOperation, UpstreamGone
+from proxy import Clip, InvalidRequest, Outcome, Picture, UnsupportedOperation, UpstreamGone
 from proxy.engine.limits import default_seconds, settle
+from proxy.media.forms import formed
 from proxy.testing import ChannelContract, SimulatorServer
 from proxy.testing.bench import failure_of
 from tests.plugins.dashscope_wire import KEY, OTHER, PICTURE, opened, request
+from tests.plugins.openai_oracle import picture_file
 from tests.simulators.dashscope import DashScopeSimulator
 
 
@@ -59,6 +61,18 @@ async def test_what_models_promise_is_taken() -> None:
                     await channel.create(wanted)
                     taken += 1
     assert sim.paid == taken
+
+
+async def test_pictures_of_any_size_are_taken() -> None:
+    """A photograph and a thumbnail are brought between the bounds that DashScope has for the sides of a picture."""
+    async with SimulatorServer(DashScopeSimulator(keys={KEY})) as sim, opened(sim) as channel:
+        for width, height in ((2400, 1800), (120, 90)):
+            picture = Picture(picture_file(width, height), "image/png", width, height)
+            with pytest.raises(InvalidRequest):
+                await channel.create(request(model="wan2.6-i2v", images=(picture,)))
+            picture = await formed(picture, channel.picture_form)
+            await channel.create(request(model="wan2.6-i2v", images=(picture,)))
+    assert sim.paid == 2
 
 
 async def test_a_chain_of_follow_ups_is_taken(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ SAID = "Input data may contain inappropriate content."
         (400, "InvalidURL", "It cannot be loaded.", InvalidRequest, "input_reference"),
         (400, "UnsupportedOperation", "The task is running.", UnsupportedOperation, None),
         (400, "Arrearage", "Access denied: overdue payment", AccountRefused, None),
+        (429, "PostpaidBillOverdue", "The postpaid bill is overdue.", AccountRefused, None),
+        (429, "CommodityNotPurchased", "Commodity has not purchased yet.", AccountRefused, None),
         (401, "InvalidApiKey", "Invalid API-key provided.", AccountRefused, None),
         (403, "AccessDenied.Unpurchased", "Access denied.", AccountRefused, None),
         (403, "AccessDenied", "current user api does not support synchronous calls", AccountRefused, None),

@@ -180,6 +180,8 @@ async def test_long_prompts(sim: DashScopeSimulator, http: aiohttp.ClientSession
         ("oss://nobody/a.png", "InvalidURL"),
         (data_uri(b"GIF89a"), "InvalidParameter"),
         (data_uri(b"\x00\x00\x00\x18ftypmp42"), "InvalidParameter"),
+        (data_uri(png(359)), "InvalidParameter"),
+        (data_uri(png(2001)), "InvalidParameter"),
     ],
 )
 async def test_wrong_inputs(sim: DashScopeSimulator, http: aiohttp.ClientSession, url: str, code: str) -> None:

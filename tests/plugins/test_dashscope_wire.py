@@ -127,6 +127,13 @@ async def test_wishes_metadata_and_options(recorder: Recorder) -> None:
     assert "x-dashscope-workspace" not in recorder.last.headers
 
 
+async def test_stored_inputs_are_announced(recorder: Recorder) -> None:
+    """Metadata that names an oss:// address, which the operator allowed, has the header that it needs."""
+    for url in ("https://a.example/a.mp3", "oss://dashscope-instant/1/a.mp3"):
+        await sent(recorder, metadata={"audio_url": url})
+        assert ("x-dashscope-ossresourceresolve" in recorder.last.headers) == url.startswith("oss:")
+
+
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])
 async def test_base_urls(recorder: Recorder, prefix: str) -> None:
     """The origin and the address that DashScope's documents give mean the same."""
@@ -160,6 +167,7 @@ async def test_what_cannot_be_made_is_refused_before(recorder: Recorder, changes
             channel.check(request(**changes))
         channel.check(request(kind="edit", model="wan2.7-videoedit", seed=2**31 - 1))
         channel.check(request(model="wan2.6-r2v", metadata={"reference_video_urls": [FILM]}))
+        channel.check(request(model="wanx2.1-kf2v-plus", images=(PICTURE,), metadata={"template": "hanfu-1"}))
     assert (caught.value.param, recorder.calls) == (param, [])
 
 
@@ -301,17 +309,18 @@ async def uploading(recorder: Recorder, folder: Path, **changes: Any) -> Recorde
         following = iter([policy(store, **changes), taken])
         recorder.answer = lambda: web.json_response(next(following))
         async with opened(recorder, allow_hosts=[store.base_url.partition("//")[2]]) as channel:
-            await channel.edit(request(kind="edit", video=Clip(film, filename="a.mp4")), None)
+            await channel.edit(request(kind="edit", video=Clip(film, filename="../ä #1?.mp4")), None)
     return store
 
 
 async def test_an_uploaded_clip_is_put_up_first(recorder: Recorder, tmp_path: Path) -> None:
-    """A client's file goes where DashScope says, without the key; the order names its oss:// address and says so."""
+    """A client's file goes where DashScope says, without the key and its own name; the order names its oss:// address
+    and says so."""
     store = await uploading(recorder, tmp_path)
     first, second = recorder.calls
     assert first.target == "/api/v1/uploads?action=getPolicy&model=wan2.7-videoedit"
     assert second.headers["x-dashscope-ossresourceresolve"] == "enable"
-    assert second.json["input"]["media"] == [{"type": "video", "url": "oss://dashscope-instant/1/a.mp4"}]
+    assert second.json["input"]["media"] == [{"type": "video", "url": "oss://dashscope-instant/1/video.mp4"}]
     (upload,) = store.calls
     assert (upload.method, upload.target, KEY in str(upload.headers)) == ("POST", "/bucket", False)
     assert upload.fields == {
@@ -320,7 +329,7 @@ async def test_an_uploaded_clip_is_put_up_first(recorder: Recorder, tmp_path: Pa
         "policy": "the policy",
         "x-oss-object-acl": "the x_oss_object_acl",
         "x-oss-forbid-overwrite": "the x_oss_forbid_overwrite",
-        "key": "dashscope-instant/1/a.mp4",
+        "key": "dashscope-instant/1/video.mp4",
         "success_action_status": "200",
     }
     assert (upload.parts[-1].name, upload.parts[-1].data) == ("file", b"film" * 300)

@@ -259,9 +259,14 @@ async def refused(recorder: Recorder, wanted: Any) -> ApiError:
     [
         (1002, "rate limit", Throttled, Outcome.REFUSED, None),
         (1039, "TPM limit", Throttled, Outcome.REFUSED, None),
+        (1041, "conn limit", Throttled, Outcome.REFUSED, None),
+        (2045, "rate growth limit", Throttled, Outcome.REFUSED, None),
         (1004, "login fail", AccountRefused, Outcome.REFUSED, None),
         (1008, "insufficient balance", AccountRefused, Outcome.REFUSED, None),
+        (1028, "quota is used up", AccountRefused, Outcome.REFUSED, None),
         (2038, "no real-name check", AccountRefused, Outcome.REFUSED, None),
+        (2056, "usage limit exceeded", AccountRefused, Outcome.REFUSED, None),
+        (2061, "your plan does not support the model", AccountRefused, Outcome.REFUSED, None),
         (2049, "invalid api key", AccountRefused, Outcome.REFUSED, None),
         (1026, "input new_sensitive", ModerationBlocked, Outcome.CLIENT, None),
         (1027, "output new_sensitive", ModerationBlocked, Outcome.CLIENT, None),
@@ -314,6 +319,20 @@ async def test_errors_of_v2(
     client = Outcome.CLIENT if issubclass(kind, InvalidRequest) else Outcome.REFUSED
     assert caught.outcome is (Outcome.UNKNOWN if status == 500 else client)
     assert caught.retry_after == (17 if kind is Throttled else None)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1008, "odd"])
+async def test_an_order_with_an_id_was_taken(recorder: Recorder, code: Any) -> None:
+    """Whatever error stands beside the id of a task, nobody orders it again; its polls tell what became of it."""
+    recorder.say({"task_id": TASK, **base(code, "what it says")})
+    async with opened(recorder) as channel:
+        job = await channel.create(first())
+        assert (job.id, job.status) == (TASK, "queued")
+        with pytest.raises(UpstreamError):
+            await channel.fetch(job)
+        recorder.say({"task_id": TASK, **base(2013, "invalid params, no such task")})
+        with pytest.raises(UpstreamGone):
+            await channel.fetch(job)
 
 
 @pytest.mark.parametrize("answer", [{"task_id": "", **base()}, base(), {}, {"task_id": None}])

@@ -61,6 +61,10 @@ def http(ran: tuple[MinimaxSimulator, aiohttp.ClientSession]) -> aiohttp.ClientS
         ({"resolution": "768p"}, "resolution"),
         ({"resolution": "512P"}, "resolution"),
         ({"model": "MiniMax-Hailuo-02", "resolution": "512P"}, "resolution"),
+        (
+            {"model": "MiniMax-Hailuo-02", "resolution": "512P", "first_frame_image": WEB, "last_frame_image": WEB},
+            "resolution",
+        ),
         ({"model": "T2V-01", "duration": 10}, "duration"),
         ({"model": "T2V-01", "resolution": "768P"}, "resolution"),
         ({"model": "T2V-01", "first_frame_image": WEB}, "first_frame_image"),

@@ -10,10 +10,10 @@ import pytest
 
 from plugins._minimax_models import FREE, HAILUO, LOW, MODELS, OTHER
 from plugins.minimax import MiniMax, MiniMaxOptions
-from proxy import InvalidRequest, UnsupportedOperation, VideoRequest
+from proxy import InvalidRequest, Picture, UnsupportedOperation, VideoRequest
 from proxy.engine.limits import default_seconds, default_size
 from tests.plugins.minimax_wire import KEY, LAST, LAST_URI, PICTURE, TASK, URI, first, opened, second, taking
-from tests.plugins.openai_oracle import PROMPT, Recorder
+from tests.plugins.openai_oracle import PNG, PROMPT, Recorder
 
 
 @pytest.fixture
@@ -179,6 +179,9 @@ REFUSED: list[tuple[VideoRequest, type[InvalidRequest], str]] = [
         InvalidRequest,
         "seconds",
     ),
+    (first(size="910x512", images=(PICTURE,), last_frame=LAST), InvalidRequest, "size"),
+    (first(images=(Picture(PNG, "image/png", 1280, 511),)), InvalidRequest, "input_reference"),
+    (second(images=(PICTURE,), last_frame=Picture(PNG, "image/png", 400, 1001)), InvalidRequest, "last_frame"),
     (first(prompt="x" * 2001), InvalidRequest, "prompt"),
     (first(last_frame=LAST), UnsupportedOperation, "last_frame"),
     (second(last_frame=LAST), UnsupportedOperation, "last_frame"),
@@ -208,6 +211,7 @@ async def test_what_cannot_be_made_is_refused_before(
         first(size="1080x1920", model="MiniMax-Hailuo-2.3-Fast", images=(PICTURE,)),
         second(prompt="x" * 7000, audio=True),
         second(images=(PICTURE,) * 9),
+        second(images=(Picture(PNG, "image/png", 1280, 512),), last_frame=Picture(PNG, "image/png", 400, 1000)),
         first(model="a-model-of-tomorrow", size="2160x3840", seconds=30),
     ],
 )

@@ -25,6 +25,8 @@ API: Final = "/api/v1"
 BEIJING: Final = timezone(timedelta(hours=8))
 UPLOAD_LIFE: Final = 48 * 3600
 UPLOAD_MB: Final = 100
+SIDES: Final = range(360, 2001)
+"""Pixels that a picture may be wide and high: those of the image-to-video models up to 2.6, the narrowest."""
 
 ERRORS: Final = {
     "InvalidParameter": (400, "The parameter is invalid."),
@@ -180,6 +182,8 @@ class DashScopeFiles(Simulator):
             raise Refuse(self.refusal("InvalidURL", f"{name}: the media cannot be downloaded or read."))
         if not await asyncio.to_thread(readable, kind, data):
             raise self.invalid(f"{name}: this is no {kind} that can be read")
+        if not await asyncio.to_thread(in_bounds, data):
+            raise self.invalid(f"{name}: the width and the height must be in [{SIDES[0]}, {SIDES[-1]}] pixels")
         return data
 
 
@@ -193,6 +197,12 @@ def unpack(uri: str, kind: str) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
         return None
+
+
+def in_bounds(data: bytes) -> bool:
+    """Whether a picture has sides of a legal length; what is none has no sides."""
+    size = measure(data)
+    return size is None or all(int(side) in SIDES for side in size.split("x"))
 
 
 def readable(kind: str, data: bytes) -> bool:

@@ -129,6 +129,8 @@ def problems_v1(fields: Mapping[str, Any], *, strict: bool, fast_takes_text: boo
         yield f"resolution must be one of {', '.join(lengths)}"
     elif fields.get("resolution") == "512P" and not pictured:
         yield "resolution 512P needs a first_frame_image"
+    elif fields.get("resolution") == "512P" and "last_frame_image" in fields:
+        yield "resolution 512P has no last_frame_image"
 
 
 def is_subject(item: Any) -> bool:
