@@ -33,11 +33,13 @@ UPSTREAMS = {
 """What each bundled plugin talks to; a plugin without a line here is a mistake."""
 
 ORACLES = {
-    "ark": "volcenginesdkarkruntime",
+    "ark": "volcengine-ark-runtime, byteplus-python-sdk-v2",
+    "comfyui": "comfy-cli",
     "dashscope": "dashscope",
     "fal": "fal-client",
     "gemini": "google-genai",
-    "minimax": "minimax-mcp",
+    "kling": "kling-api",
+    "minimax": "minimax-mcp, @ai-sdk/minimax",
     "openai": "openai (Python, Node)",
     "replicate": "replicate",
     "runway": "runwayml",
@@ -45,7 +47,7 @@ ORACLES = {
     "vidu": "vidu-mcp",
     "xai": "@ai-sdk/xai",
 }
-"""The official SDK that each plugin's simulator is driven with, where one speaks its HTTP."""
+"""The SDK that each plugin's simulator is driven with: the provider's own, where one speaks its HTTP."""
 
 HEAD = """\
 # Providers
@@ -54,8 +56,8 @@ HEAD = """\
 
 What the bundled plugins can do. `reelgate plugins show TYPE` says the same of the plugins that a server has, also of
 those that you dropped in. Each is proven by the contract for [plugin authors](plugin-authors.md), against a simulator
-that was written from the provider's documentation by somebody else; where the provider has an official SDK,
-that SDK is driven against the same simulator (`make oracles`).
+that was written from the provider's documentation by somebody else; an SDK, the provider's own where it has one,
+is driven against the same simulator (`make oracles`).
 
 "Native" means that the provider does it itself; a remix or an edit that it cannot do is made anew from a frame of the
 source, where the model takes a picture (`remix:` in [for operators](operators.md)). An extension is always native.

@@ -1,10 +1,12 @@
 """The dialects of plugins/openai.py: what each kind of server does otherwise than OpenAI's own API.
 
-`sglang`: SGLang-diffusion, https://github.com/sgl-project/sglang (python/sglang/multimodal_gen, 0.5.23): `seconds` is a
-number, a picture is a file, what was stored in a cloud is at the `url` of the video. `vllm_omni`: vLLM-Omni,
-https://github.com/vllm-project/vllm-omni (0.30): takes forms only. `newapi`: gateways of the new-api family,
-https://github.com/QuantumNous/new-api: `metadata` goes to the provider behind them, and their older door answers in an
-envelope. `litellm`: the proxy of LiteLLM, https://docs.litellm.ai/docs/proxy (1.106): OpenAI's wire without a delete.
+`reelgate`: another Reelgate, docs/clients.md: takes all that a client of this one can ask for, cancels, and tells which
+video an Idempotency-Key stands for. `sglang`: SGLang-diffusion, https://github.com/sgl-project/sglang
+(python/sglang/multimodal_gen, 0.5.23): `seconds` is a number, a picture is a file, what was stored in a cloud is at the
+`url` of the video. `vllm_omni`: vLLM-Omni, https://github.com/vllm-project/vllm-omni (0.30): takes forms only.
+`newapi`: gateways of the new-api family, https://github.com/QuantumNous/new-api: `metadata` goes to the provider behind
+them, and their older door answers in an envelope. `litellm`: the proxy of LiteLLM, https://docs.litellm.ai/docs/proxy
+(1.106): OpenAI's wire without a delete.
 """
 
 from __future__ import annotations
@@ -13,16 +15,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 from proxy import Model, Reply, VideoRequest
 
-Word = Literal["openai", "sglang", "vllm_omni", "newapi", "litellm"]
+Word = Literal["openai", "reelgate", "sglang", "vllm_omni", "newapi", "litellm"]
 
-OWN: Final = Model(exact_image=True, default_seconds=4, default_size="720x1280")
+OWN: Final = Model(max_images=1, exact_image=True, default_seconds=4, default_size="720x1280")
 """OpenAI's: which durations and sizes there are is the entry's to say."""
-PLAIN: Final = replace(OWN, exact_image=False, native=())
-"""That of a server that fits pictures itself and makes new videos only."""
+PLAIN: Final = replace(OWN, max_images=None, exact_image=False, native=())
+"""That of a server that fits pictures itself, however many, and makes new videos only."""
 
 SAMPLING: Final = frozenset(
     """
@@ -68,17 +69,19 @@ def no_address(reply: Reply, upstream_id: str) -> str | None:
 class Dialect:
     """One dialect. `body` makes the arguments of the POST that orders a video, `read` makes an answer look like
     OpenAI's, `address` finds where the result is if not at the content route. `states` are further words of it;
-    `can` those of cancel, character, delete, thumbnail and spritesheet that it has."""
+    `can` those of cancel, character, delete, recover, thumbnail and spritesheet that it has."""
 
     body: Callable[[VideoRequest], dict[str, Any]]
+    further: Callable[[VideoRequest], dict[str, Any]] = lambda request: {}
+    """What a remix, an edit and an extension say beyond OpenAI's fields."""
     model: Model = PLAIN
-    several: bool = False
-    """Whether it takes more than one picture."""
     families: Mapping[str, Model] = field(default_factory=dict)
     """What models whose names begin so can do, where it is something else."""
     read: Callable[[Reply], Reply] = lambda reply: reply
     address: Callable[[Reply, str], str | None] = no_address
     states: Mapping[str, str] = field(default_factory=dict)
+    failures: frozenset[str] = frozenset()
+    """Codes of failed videos, beside the moderation's, that mean what they mean here."""
     can: frozenset[str] = frozenset()
 
     def limits(self, name: str) -> Model:
@@ -104,6 +107,26 @@ def own_body(request: VideoRequest) -> dict[str, Any]:
     if request.characters:
         body["characters"] = [{"id": character} for character in request.characters]
     return {"json": body}
+
+
+def reelgate_body(request: VideoRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt": request.prompt,
+        "seconds": str(request.seconds),
+        "size": request.size,
+        **reelgate_further(request),
+    }
+    if request.characters:
+        body["characters"] = [{"id": character} for character in request.characters]
+    files = [("images" if len(request.images) > 1 else "input_reference", image) for image in request.images]
+    if request.last_frame:
+        files.append(("last_frame", request.last_frame))
+    return {"form": [*texts(body).items(), *files]} if files else {"json": body}
+
+
+def reelgate_further(request: VideoRequest) -> dict[str, Any]:
+    found = {"model": request.model, "audio": request.audio, "metadata": dict(request.metadata) or None}
+    return {key: value for key, value in found.items() if value is not None} | wishes(request)
 
 
 def sglang_body(request: VideoRequest) -> dict[str, Any]:
@@ -145,6 +168,9 @@ def newapi_body(request: VideoRequest) -> dict[str, Any]:
     }
     if metadata := given | wishes(request):
         body["metadata"] = metadata
+    if request.image and request.model.lower().startswith("sora"):
+        # Those channels hand on what OpenAI takes, and it takes a file.
+        return {"form": {**texts(body), "input_reference": request.image}}
     if len(request.images) > 1:
         body["images"] = [image.data_uri for image in request.images]
     elif request.image:
@@ -158,7 +184,9 @@ def litellm_body(request: VideoRequest) -> dict[str, Any]:
 
 
 def passed(request: VideoRequest, known: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in request.metadata.items() if key in known and value is not None}
+    # A list, such as one of seeds, may stand for as many videos.
+    items = request.metadata.items()
+    return {key: value for key, value in items if key in known and isinstance(value, str | int | float)}
 
 
 def wishes(request: VideoRequest) -> dict[str, Any]:
@@ -202,7 +230,7 @@ def newapi_video(reply: Reply) -> Reply:
 def newapi_address(reply: Reply, upstream_id: str) -> str | None:
     """The provider's own link; None where it is the gateway's content route, whose host may be one of its inside."""
     found = next(filter(None, (web_address(reply.get(path)) for path in ADDRESSES)), None)
-    return None if found and urlsplit(found).path.endswith(f"/videos/{upstream_id}/content") else found
+    return None if found and found.partition("?")[0].endswith(f"/videos/{upstream_id}/content") else found
 
 
 def web_address(value: Any) -> str | None:
@@ -216,6 +244,15 @@ def percent(text: str) -> int | None:
 
 DIALECTS: Final[Mapping[Word, Dialect]] = {
     "openai": Dialect(body=own_body, model=OWN, can=frozenset(("character", "delete", "thumbnail", "spritesheet"))),
+    # It fits pictures itself, and knows best what each of its models can do.
+    "reelgate": Dialect(
+        body=reelgate_body,
+        further=reelgate_further,
+        model=replace(PLAIN, last_frame=True, native=None),
+        # That its account is spent is no affair of our client's.
+        failures=frozenset(("outcome_unknown", "queue_timeout", "poll_timeout", "expired")),
+        can=frozenset(("cancel", "character", "delete", "recover", "thumbnail", "spritesheet")),
+    ),
     # Its delete forgets a running job, which goes on all the same.
     "sglang": Dialect(
         body=sglang_body,
@@ -224,11 +261,10 @@ DIALECTS: Final[Mapping[Word, Dialect]] = {
         states={"deleted": "failed"},
         can=frozenset(("delete",)),
     ),
-    "vllm_omni": Dialect(body=vllm_omni_body, several=True, can=frozenset(("cancel", "delete"))),
+    "vllm_omni": Dialect(body=vllm_omni_body, can=frozenset(("cancel", "delete"))),
     # It passes on the remixes of its Sora channels alone.
     "newapi": Dialect(
         body=newapi_body,
-        several=True,
         families={"sora": replace(OWN, native=("remix",))},
         read=newapi_video,
         address=newapi_address,
@@ -236,5 +272,5 @@ DIALECTS: Final[Mapping[Word, Dialect]] = {
     ),
     # The ids that it gives to remixes, edits and extensions do not say which account makes them, so that none of them
     # could be asked for.
-    "litellm": Dialect(body=litellm_body, model=replace(OWN, max_images=1, native=()), can=frozenset(("character",))),
+    "litellm": Dialect(body=litellm_body, model=replace(OWN, native=()), can=frozenset(("character",))),
 }

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 from proxy import (
+    Absent,
     ApiError,
     Channel,
     Clip,
@@ -20,23 +20,15 @@ from proxy import (
     Options,
     Reply,
     Source,
-    UnsupportedOperation,
     UpstreamJob,
     VideoRequest,
     hookimpl,
+    hops,
 )
 
-from ._openai_dialects import DIALECTS, OWN, PRICED, Dialect, Word
-from ._openai_errors import Ended, NotTold, failure, refusal
-
-# The four states of the API, each with the words that gateways in the wild put in its place.
-STATES: Final = {
-    "queued": ("queued", "pending", "submitted"),
-    "in_progress": ("in_progress", "processing", "running"),
-    "completed": ("completed", "succeeded", "success"),
-    "failed": ("failed", "cancelled", "canceled", "expired"),
-}
-STATUS: Final = {word: status for status, words in STATES.items() for word in words}
+from ._openai_dialects import DIALECTS, OWN, PRICED, Dialect, Word, texts
+from ._openai_errors import Ended, NotTold, refusal
+from ._openai_jobs import STATUS, segment, taken, told, video_path
 
 GENERATIONS: Final = "/v1/video/generations"
 """The older door of a new-api."""
@@ -50,8 +42,10 @@ class OpenAIOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     base_url: str
     """The address of the service, such as `https://video.example.com`; `…/v1` means the same."""
     dialect: Word = "openai"
-    """What the service is, if it does something otherwise than OpenAI's own API, which another Reelgate does not:
-    `sglang` (SGLang-diffusion), `vllm_omni` (vLLM-Omni), `newapi` (gateways of the new-api family) or `litellm`."""
+    """What the service is, if it does something otherwise than OpenAI's own API: `reelgate` (another Reelgate, which
+    then gets all that its client asked for; say in `models` what its own can do), `sglang` (SGLang-diffusion),
+    `vllm_omni` (vLLM-Omni), `newapi` (gateways of the new-api family) or `litellm`. What stands between two Reelgates
+    must pass on `x-reelgate-hops`, by which they notice that they stand in a circle."""
     door: Literal["videos", "generations"] = "videos"
     """Where a `newapi` makes videos and tells of them: `/v1/videos`, or `/v1/video/generations` if it is an old one."""
     auth: Literal["bearer", "api-key"] = "bearer"
@@ -84,6 +78,10 @@ class OpenAI(Channel):
     def dialect(self) -> Dialect:
         return DIALECTS[self.options.dialect]
 
+    def able(self, operation: str) -> bool:
+        # What is made from a video is the model's affair.
+        return operation in self.dialect.can or operation in ("remix", "edit", "extend")
+
     def headers(self) -> Mapping[str, str]:
         key = self.options.api_key
         headers = {
@@ -94,13 +92,8 @@ class OpenAI(Channel):
         }
         return {name: value for name, value in headers.items() if value}
 
-    def check(self, request: VideoRequest) -> None:
-        if len(request.images) > 1 and not self.dialect.several:
-            raise UnsupportedOperation("This channel takes one input picture.", param="input_reference")
-
     async def create(self, request: VideoRequest) -> UpstreamJob:
-        reply = await self.upstream.post(self._door(), **self.dialect.body(request))
-        return taken(self.dialect.read(reply))
+        return await self._order(self._door(), request, **self.dialect.body(request))
 
     async def fetch(self, job: UpstreamJob) -> UpstreamJob:
         try:
@@ -115,14 +108,22 @@ class OpenAI(Channel):
             reply = await self.upstream.get(f"{GENERATIONS}/{segment(job)}")
         reply = self.dialect.read(reply)
         status = reply.choose("status", {**STATUS, **self.dialect.states})
-        return told(reply, job.id, status, self.dialect.address(reply, job.id) if status == "completed" else None)
+        url = self.dialect.address(reply, job.id) if status == "completed" else None
+        return told(reply, job.id, status, self.dialect.failures, url)
+
+    async def _order(
+        self, path: str, request: VideoRequest, *, headers: Mapping[str, str] = {}, **body: Any
+    ) -> UpstreamJob:
+        named = {"Idempotency-Key": request.attempt_id} if self.able("recover") else {}
+        reply = await self.upstream.post(path, headers={**hops.onward(), **named, **headers}, **body)
+        return taken(self.dialect.read(reply), self.dialect.failures)
 
     def _door(self) -> str:
         return "/v1/videos" if self.options.door == "videos" else GENERATIONS
 
     async def remix(self, request: VideoRequest, source: UpstreamJob) -> UpstreamJob:
-        path = f"{video_path(source)}/remix"
-        return taken(self.dialect.read(await self.upstream.post(path, json={"prompt": request.prompt})))
+        body = {"prompt": request.prompt, **self.dialect.further(request)}
+        return await self._order(f"{video_path(source)}/remix", request, json=body)
 
     async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
         # The guide wants `model` with an uploaded clip; a source brings its own.
@@ -134,16 +135,19 @@ class OpenAI(Channel):
         return await self._derive("/v1/videos/extensions", body, request, source)
 
     async def _derive(
-        self, path: str, body: dict[str, str], request: VideoRequest, source: UpstreamJob | None
+        self, path: str, body: dict[str, Any], request: VideoRequest, source: UpstreamJob | None
     ) -> UpstreamJob:
+        body |= self.dialect.further(request)
         if source is not None:
-            return taken(await self.upstream.post(path, json={**body, "video": {"id": source.id}}))
-        return taken(await self.upstream.post(path, form={**body, "video": request.clip}))
+            return await self._order(path, request, json={**body, "video": {"id": source.id}})
+        return await self._order(path, request, form={**texts(body), "video": request.clip})
 
     async def character(self, name: str, video: Clip) -> str:
         if "character" not in self.dialect.can:
             return await super().character(name, video)
-        reply = await self.upstream.post("/v1/videos/characters", form={"name": name, "video": video})
+        reply = await self.upstream.post(
+            "/v1/videos/characters", headers=hops.onward(), form={"name": name, "video": video}
+        )
         return str(reply.need("id"))
 
     async def content(self, job: UpstreamJob, variant: Literal["video", "thumbnail", "spritesheet"]) -> Source:
@@ -160,48 +164,20 @@ class OpenAI(Channel):
     async def delete(self, job: UpstreamJob) -> None:
         await (self.upstream.delete(video_path(job)) if "delete" in self.dialect.can else super().delete(job))
 
+    async def recover(self, request: VideoRequest) -> UpstreamJob | Absent | None:
+        if not self.able("recover"):
+            return None
+        reply = await self.upstream.get("/v1/videos", params={"idempotency_key": request.attempt_id})
+        video = reply.get("data[0]")
+        # A Reelgate that does not know the question answers with the list of all its videos. And that there is none
+        # proves nothing: the order may still be on its way.
+        if video is None or reply.get("idempotency_key") != request.attempt_id:
+            return None
+        found = Reply(video, status=reply.status, headers=reply.headers, channel=reply.channel)
+        return taken(found, self.dialect.failures)
+
     def refusal(self, status: int, reply: Reply) -> ApiError | None:
         return refusal(status, reply)
-
-
-def video_path(job: UpstreamJob) -> str:
-    return f"/v1/videos/{segment(job)}"
-
-
-def segment(job: UpstreamJob) -> str:
-    """The id of a video in a path, encoded as the SDK does: it is one segment whatever it holds."""
-    return quote(job.id, safe="!$&'()*+,;=:@")
-
-
-def taken(reply: Reply) -> UpstreamJob:
-    """The job of a submission. Its id is worth keeping whatever the state says; the next poll judges that."""
-    status = reply.get("status")
-    return told(reply, reply.need("id"), STATUS.get(status, "queued") if isinstance(status, str) else "queued")
-
-
-def told(reply: Reply, upstream_id: str, status: str, url: str | None = None) -> UpstreamJob:
-    """A Video object as a job: nullable keys may be missing, and vendors put odd things into numeric ones."""
-    wait = header_number(reply, "openai-poll-after-ms")
-    return UpstreamJob(
-        id=upstream_id,
-        status=status,
-        progress=number(reply.get("progress")),
-        url=url,
-        error=failure(reply) if status == "failed" else None,
-        expires_at=number(reply.get("expires_at")),
-        poll_after=None if wait is None else wait / 1000,
-    )
-
-
-def number(value: Any) -> float | None:
-    """A JSON number that fits its field, or None."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53 else None
-
-
-def header_number(reply: Reply, name: str) -> int | None:
-    """A header that is a whole number, or None."""
-    text = reply.headers.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 8 else None
 
 
 @hookimpl

@@ -189,6 +189,10 @@ class Channel(ABC):
         options say more of it; None where it cannot be had with these options."""
         return cls.models.get(name, cls.default_model)
 
+    def able(self, operation: str) -> bool:
+        """Whether this channel has `operation`: as the class says, unless the entry's options say otherwise."""
+        return self.can(operation)
+
     # -- facts ---------------------------------------------------------------------------------------------------------
 
     @classmethod

@@ -8,7 +8,7 @@
     └── ApiError                     becomes an answer in OpenAI's envelope
         ├── InvalidRequest           400, the client's fault
         │   ├── MissingParameter, UnsupportedOperation, ModerationBlocked, IdempotencyKeyReused
-        │   ├── VideoNotCompleted, VideoFailed, RemixUnsupported, VideoNotDeletable
+        │   ├── VideoNotCompleted, VideoFailed, RemixUnsupported, VideoNotDeletable, LoopDetected
         │   └── BodyTooLarge 413, UnsupportedMediaType 415, MethodNotAllowed 405
         ├── Unauthorized             401
         ├── Forbidden                403
@@ -167,6 +167,12 @@ class RemixUnsupported(InvalidRequest):
 
 class VideoNotDeletable(InvalidRequest):
     code = "video_not_deletable"
+
+
+class LoopDetected(InvalidRequest):
+    """An order that this server had sent on itself. A 400, since gateways send what was answered 5xx again."""
+
+    code = "loop_detected"
 
 
 class MethodNotAllowed(InvalidRequest):

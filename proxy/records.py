@@ -114,6 +114,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reimagine: bool = False
     channel: str | None = None
     """The channel that the request named."""
+    hops: str = ""
+    """The Reelgates that it has come to, as the hop header says them."""
 
 
 class Video(msgspec.Struct, frozen=True, kw_only=True):

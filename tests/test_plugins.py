@@ -119,7 +119,8 @@ def test_other_packages_need_a_reason() -> None:
 
 def test_a_helper_belongs_to_its_plugin() -> None:
     """Each `_name.py` is used by one plugin, whose name it carries, or by those of one provider."""
-    users = {helper: {stem for stem in PLUGINS if helper in reached(stem)} for helper in HELPERS}
+    helpers = {stem: reached(stem) for stem in PLUGINS}
+    users = {helper: {stem for stem in PLUGINS if helper in helpers[stem]} for helper in HELPERS}
     assert {helper: used for helper, used in users.items() if len(used) != 1} == SHARED
     own = {helper: used for helper, used in users.items() if helper not in SHARED}
     assert [helper for helper, (user,) in own.items() if not helper.startswith(f"_{user}")] == []

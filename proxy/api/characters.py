@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy import hops
 from proxy.api import asks, bodies, render
 from proxy.api.auth import authenticate
 from proxy.api.context import API
@@ -16,6 +17,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     """`POST /videos/characters`."""
     key = await authenticate(request)
     api = request.app[API]
+    hops.arrive(request.headers.get(hops.HEADER, ""), api.hop)
     async with bodies.fields_of(api, request, files=asks.VIDEO_FILES, forms=bodies.MULTIPART_ONLY) as fields:
         name, video = asks.character(fields)
         character = await api.engine.create_character(name, video, key)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from aiohttp import web
 
+from proxy import hops
 from proxy.api.access import Access, log_line
 from proxy.api.receipts import Receipts
 from proxy.config import Server
@@ -60,6 +61,9 @@ class Engine(Protocol):
     ) -> tuple[Sequence[Video], bool]:
         """One page of the key's videos, and whether there are more."""
 
+    async def named(self, idempotency_key: str, key: Key) -> Video | None:
+        """The video that this Idempotency-Key of `key` stands for."""
+
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
         """Delete a video. Raises `VideoNotFound` and `VideoNotDeletable`."""
 
@@ -98,6 +102,8 @@ class Api:
     """Writes the lines of the access log."""
     metrics: Metrics = field(default_factory=Metrics)
     receipts: Receipts = field(default_factory=Receipts)
+    hop: str = field(default_factory=hops.word)
+    """The word of this process in the hop header."""
 
 
 class Ready(Protocol):

@@ -31,6 +31,8 @@ _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _STEP: Final = re.compile(r"\[([^\[\]]*)\]")
 # Longer digit strings are ids more often than numbers, and no JSON number keeps them.
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
+# A seed is never an id.
+_SEED: Final = re.compile(r"-?[1-9][0-9]{15,18}")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 _WORDS: Final = {"true": True, "false": False, "null": None}
 
@@ -148,6 +150,6 @@ def read_text(name: str, text: str) -> Any:
         return text
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text):
+    if _INTEGER.fullmatch(text) or (name == "seed" and _SEED.fullmatch(text)):
         return int(text)
     return float(text) if _NUMBER.fullmatch(text) else text

@@ -96,11 +96,17 @@ def force(request: web.Request) -> bool:
 
 def idempotency_key(request: web.Request) -> str | None:
     """The client's own name for a POST."""
-    key = request.headers.get(IDEMPOTENCY_KEY)
+    return _name(request.headers.get(IDEMPOTENCY_KEY), IDEMPOTENCY_KEY)
+
+
+def named(request: web.Request) -> str | None:
+    """The Idempotency-Key whose video is looked for."""
+    return _name(request.query.get("idempotency_key"), "idempotency_key")
+
+
+def _name(key: str | None, param: str) -> str | None:
     if key is not None and _IDEMPOTENCY_KEY.fullmatch(key) is None:
-        raise InvalidRequest(
-            f"'{IDEMPOTENCY_KEY}' must have 1 to 255 printable ASCII characters.", param=IDEMPOTENCY_KEY
-        )
+        raise InvalidRequest(f"'{param}' must have 1 to 255 printable ASCII characters.", param=param)
     return key
 
 

@@ -54,13 +54,15 @@ class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of a list, of which each object is shown as OpenAI has it."""
+    """A page of a list, of which each object is shown as OpenAI has it. `idempotency_key` says that it was looked for:
+    a Reelgate that does not know the question answers with a list of all."""
 
     object: str = "list"
     data: list[Any]
     first_id: str | None
     last_id: str | None
     has_more: bool
+    idempotency_key: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class HasId(Protocol):

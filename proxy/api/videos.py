@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from aiohttp import web
+from msgspec.structs import replace
 
+from proxy import hops
 from proxy.api import asks, bodies, queries, render
 from proxy.api.auth import authenticate
 from proxy.api.bodies import Fields
@@ -49,13 +51,18 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
 
 
 async def page(request: web.Request) -> web.StreamResponse:
-    """`GET /videos`."""
+    """`GET /videos`; `?idempotency_key=` leaves in it the video that this Idempotency-Key of the API key stands for."""
     key = await authenticate(request)
     api = request.app[API]
-    videos, has_more = await api.engine.videos(
-        key, after=queries.after(request), limit=queries.limit(request), order=queries.order(request)
-    )
-    return render.response(render.page(videos, partial(render.video_object, api, request), has_more))
+    after, limit, order = queries.after(request), queries.limit(request), queries.order(request)
+    name = queries.named(request)
+    if name is None:
+        videos, has_more = await api.engine.videos(key, after=after, limit=limit, order=order)
+    else:
+        video = None if after is not None or not limit else await api.engine.named(name, key)
+        videos, has_more = [] if video is None else [video], False
+    shown = render.page(videos, partial(render.video_object, api, request), has_more)
+    return render.response(shown if name is None else replace(shown, idempotency_key=name))
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
@@ -71,6 +78,7 @@ async def order(
 ) -> web.StreamResponse:
     """Order what the body asks for, and tell the engine whether the client got the whole answer."""
     api = request.app[API]
+    hops.arrive(request.headers.get(hops.HEADER, ""), api.hop)
     idempotency_key = queries.idempotency_key(request)
     resent = queries.is_resent(request)
     if resent:

@@ -79,7 +79,7 @@ class Deleter:
         try:
             if live is None:
                 raise ChannelUnavailable("The channel that makes this video is no longer configured.")
-            if not live.channel.can("cancel"):
+            if not live.channel.able("cancel"):
                 raise VideoNotDeletable(
                     f"Video with id '{video.id}' is being made and its channel cannot cancel it. Wait until it ends, "
                     "or add ?force=true to forget it here although it is paid for."
@@ -107,7 +107,7 @@ class Deleter:
         if live is None:
             log.info("video %s is deleted here only: its channel %s is not in the file", video.id, video.channel)
             return
-        if video.job is None or not live.channel.can("delete"):
+        if video.job is None or not live.channel.able("delete"):
             return
         try:
             await _call(live, live.channel.delete(video.job), "delete", video.job.id)

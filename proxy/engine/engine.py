@@ -244,6 +244,16 @@ class Engine:
         found = await self._core.store.videos(key.tenant, after=after, limit=limit + 1, newest_first=order == "desc")
         return Page(found[:limit], len(found) > limit)
 
+    async def named(self, idempotency_key: str, key: Key) -> Video | None:
+        """The video that this Idempotency-Key of the API key stands for. None proves nothing to whoever sent it: the
+        request may still be on its way."""
+        video_id = await self._replays.named(idempotency_key, key)
+        if video_id is None:
+            return None
+        with contextlib.suppress(VideoNotFound):
+            return await self.video(video_id, key)
+        return None
+
     async def watch(self, video_id: str, key: Key) -> Watcher:
         """A look-out for changes of the key's video, to be entered; raises `VideoNotFound`. Entering it raises
         `RateLimited` where too many watch already."""

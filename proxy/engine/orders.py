@@ -7,6 +7,7 @@ from functools import partial
 
 from msgspec import json
 
+from proxy import hops
 from proxy.config import Server
 from proxy.engine.core import Core
 from proxy.engine.decisions import explain
@@ -161,6 +162,7 @@ class OrderDesk:
             adjusted=way.placements[0].settled.adjusted,
             reimagine=way.reimagine,
             channel=way.named,
+            hops=hops.travelled.get(),
         )
 
     def _video(self, ask: Ask, key: Key, way: Route, video_id: str, order: Order) -> Video:

@@ -97,7 +97,7 @@ class Recovery:
         return False
 
     async def _look_up(self, live: LiveChannel, video: Video) -> UpstreamJob | Absent | None:
-        if not live.channel.can("recover") or video.attempt_id is None:
+        if not live.channel.able("recover") or video.attempt_id is None:
             return None
         try:
             ready = await build(self._core, live, offer_of(live, video).limits, video, video.attempt_id)

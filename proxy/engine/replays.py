@@ -48,6 +48,13 @@ class Replays:
             return await self._by_key(ask, key, idempotency_key, place)
         return await self._by_resend(ask, key, resent, place)
 
+    async def named(self, idempotency_key: str, key: Key) -> str | None:
+        """The id of the video that an Idempotency-Key stands for."""
+        known = await self._core.store.idempotent(key.id, idempotency_key)
+        if known is None or self._core.clock() - known.created_at >= IDEMPOTENCY_LIFE:
+            return None
+        return known.video_id
+
     async def _by_key(self, ask: Ask, key: Key, idempotency_key: str, place: Callable[[], Awaitable[Video]]) -> Answer:
         name = (key.id, idempotency_key)
         while (first := self._keyed.get(name)) is not None:

@@ -111,7 +111,7 @@ class Reports:
             attempt=attempt,
             dossier=dossier,
             late=attempt.state == "taken",
-            recovers=None if live is None else live.channel.can("recover"),
+            recovers=None if live is None else live.channel.able("recover"),
             grace_ends=video.changed_at + self._core.server.unknown_grace if pending else None,
             price=None if live is None else _price(live, video),
         )
@@ -144,7 +144,7 @@ class Reports:
             why="" if breaker.state == "closed" else breaker.why,
             open_for=breaker.open_for(),
             offers=tuple(live.offers.values()),
-            can=tuple(one for one in OPERATIONS if live.channel.can(one)),
+            can=tuple(one for one in OPERATIONS if live.channel.able(one)),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from proxy import hops
 from proxy.channel import Channel
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core, plugin_fault
@@ -39,10 +40,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Submittable:
-    """A request and, for a native remix, edit or extension, the job that it starts from."""
+    """A request and, for a native remix, edit or extension, the job that it starts from; and how it came here."""
 
     request: VideoRequest
     source: UpstreamJob | None
+    hops: str = ""
 
 
 def current(core: Core, placement: Placement) -> Placement | None:
@@ -99,7 +101,7 @@ async def build(core: Core, live: LiveChannel, limits: Model, video: Video, atte
     if source_frame is not None:
         request = replace(request, source_frame=source_frame)
     live.channel.check(request)
-    return Submittable(request, source)
+    return Submittable(request, source, order.hops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ def own_cancellation() -> Iterator[None]:
 
 async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJob:
     """Call the plugin once. Raises an `ApiError` whose `outcome` says what is known of the submission."""
+    # This task may be another than the one that the order came with.
+    hops.travelled.set(ready.hops)
     with submission() as ledger:
         try:
             async with asyncio.timeout(CALLS * live.entry.timeout.total + SLACK) as bound:

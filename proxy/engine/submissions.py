@@ -181,7 +181,7 @@ class Submitter:
                 self.taken.put_nowait(submission.video)
             return
         video = await core.newest(submission.video.id)
-        if video is not None and video.stage == "deleted" and live.channel.can("cancel"):
+        if video is not None and video.stage == "deleted" and live.channel.able("cancel"):
             # Its owner deleted it by force while the request was on the wire. A cancel that fails is no fault of the
             # submission, whose attempt says already what was taken.
             try:

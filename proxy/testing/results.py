@@ -150,7 +150,9 @@ class ResultLaws(Kit):
                 bench.sim.advance(bench.sim.latest.id)
                 error = await failure_of(bench.channel.cancel(job))
                 assert isinstance(error, InvalidRequest), f"that it cannot be cancelled is not {error!r}"
-                assert not (bench.sim.latest.cancelled or bench.sim.latest.removed), "it was cancelled nonetheless"
+                made = bench.sim.latest
+                ended = made.cancelled or made.removed
+                assert not ended, "it was cancelled nonetheless"
 
     @law
     async def test_delete_removes_the_result(self, tmp_path: Path) -> None:

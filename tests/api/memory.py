@@ -189,6 +189,10 @@ class MemoryEngine:
             mine = [video for video in mine if (video.id < after) == (order == "desc") and video.id != after]
         return Page(mine[:limit], len(mine) > limit)
 
+    async def named(self, idempotency_key: str, key: Key) -> Video | None:
+        known = self.answers.get((key.id, idempotency_key))
+        return None if known is None else await self.video(known[1], key)
+
     async def delete(self, video_id: str, key: Key, *, force: bool) -> None:
         video = await self.video(video_id, key)
         self.forced.append(force)

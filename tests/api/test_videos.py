@@ -173,6 +173,24 @@ async def test_replay_of_an_idempotency_key(surface: Surface) -> None:
         assert (status, refused["error"]["param"]) == (400, "Idempotency-Key")
 
 
+async def test_a_list_of_the_video_of_an_idempotency_key(surface: Surface) -> None:
+    """The list can be that of one Idempotency-Key, which it names then; it pages like any other."""
+    _, made, _ = await surface.call("POST", "/v1/videos", json={"prompt": "p"}, headers={"Idempotency-Key": "a b"})
+    await surface.call("POST", "/v1/videos", json={"prompt": "p"})
+
+    async def ids(**query: str) -> list[str]:
+        _, page, _ = await surface.call("GET", "/v1/videos", params={"idempotency_key": "a b", **query})
+        assert (page["has_more"], page["idempotency_key"]) == (False, query.get("idempotency_key", "a b"))
+        return [video["id"] for video in page["data"]]
+
+    assert await ids() == await ids(limit="1", order="asc") == [made["id"]]
+    assert await ids(idempotency_key="a c") == await ids(limit="0") == await ids(after=made["id"]) == []
+    assert "idempotency_key" not in (await surface.call("GET", "/v1/videos"))[1]
+    for bad in ("", "x" * 256, "käse"):
+        status, refused, _ = await surface.call("GET", "/v1/videos", params={"idempotency_key": bad})
+        assert (status, refused["error"]["param"]) == (400, "idempotency_key")
+
+
 async def test_a_resent_post_is_marked(surface: Surface) -> None:
     """The SDKs' own retry count reaches the engine, and equal bodies have equal fingerprints however they are sent."""
     await surface.call("POST", "/v1/videos", json={"prompt": "p", "seconds": 4, "n": 1})

@@ -81,7 +81,8 @@ async def test_084_headers_stay_here(desk: Desk) -> None:
     for headers in sent:
         assert headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
         assert headers["user-agent"] == "reelgate"
-        assert not {name for name in headers if name.startswith("x-") or name in SDK_HEADERS} - {"user-agent"}
+        ours = {"user-agent", "x-reelgate-hops"}
+        assert not {name for name in headers if name.startswith("x-") or name in SDK_HEADERS} - ours
         assert "secret-of-the-client" not in str(headers)
         assert ADMIN_KEY not in str(headers)
 

@@ -266,6 +266,37 @@ async def test_another_api_key_has_keys_of_its_own(launch: Launch) -> None:
     assert len(product.channel("a").asked("create")) == 3
 
 
+async def test_which_video_a_key_stands_for(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of an Idempotency-Key has its video from before the upstream is asked until it is refused, deleted or a
+    day old, for the API key that sent it and no other, not even of the same user."""
+    product = await launch(ONE, plugins=PLUGINS)
+    mine, other = [await product.key(name, tenant="user_u") for name in "ab"]
+
+    async def found(name: str, key: str = mine) -> list[str]:
+        status, page, _ = await product.call("GET", "/v1/videos", params={"idempotency_key": name}, key=key)
+        assert status == 200
+        return [video["id"] for video in page["data"]]
+
+    puppet = product.channel("a")
+    for name, word in (("taken", UpstreamJob("up")), ("refused", InvalidRequest("No."))):
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        puppet.then("create", answer)
+        order = asyncio.create_task(post(product, keyed=name, key=mine))
+        await reaches(lambda: len(puppet.asked("create")) == (1 if name == "taken" else 2))
+        (video_id,) = await found(name)
+        answer.set_result(word)
+        assert (await order).status == (200 if name == "taken" else 400)
+        assert await found(name) == ([video_id] if name == "taken" else [])
+    assert await found("taken", other) == await found("taken", ADMIN_KEY) == await found("another") == []
+    (video_id,) = await found("taken")
+    with monkeypatch.context() as patch:
+        later(product, patch, DAY)
+        assert await found("taken") == []
+    assert (await product.call("DELETE", f"/v1/videos/{video_id}?force=true", key=mine))[0] == 200
+    assert await found("taken") == []
+    assert len(puppet.asked("create")) == 2
+
+
 async def test_a_full_disk_after_the_video_was_taken(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the answer cannot be kept, its client has it all the same: the video is made and paid for."""
     product = await launch(ONE, plugins=PLUGINS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import FormData
 
+from proxy import UpstreamRefused
+from proxy.hops import HEADER, MOST
+from proxy.records import Attempt
 from proxy.testing import SimulatorServer
-from tests.conftest import Launch, Product
-from tests.plugins.openai_oracle import KEY, picture_file
+from tests.conftest import ADMIN_KEY, Launch, Product
+from tests.plugins.openai_oracle import KEY, Recorder, opened, picture_file, recording, request
 from tests.simulators.openai import OpenAISimulator
 
 INNER_KEY = "rg_inner-admin-key-4b7d1f0a93ce6825"
@@ -38,9 +43,19 @@ class Chain:
         return done
 
 
+def channel(base_url: str, key: str, **keys: Any) -> dict[str, Any]:
+    entry = {"name": "up", "type": "openai", "base_url": base_url, "api_key": key, "models": ["sora-2"]}
+    return {**entry, "poll_every": 0.05, **keys}
+
+
 def entry(base_url: str, key: str) -> str:
-    channel = {"name": "up", "type": "openai", "base_url": base_url, "api_key": key, "models": ["sora-2"]}
-    return json.dumps({"channels": [{**channel, "poll_every": 0.05}]})
+    return json.dumps({"channels": [channel(base_url, key)]})
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    async with recording() as recorder:
+        yield recorder
 
 
 @pytest.fixture
@@ -139,3 +154,78 @@ async def test_failures_go_through_both(chain: Chain) -> None:
         chain.sim.fail(chain.sim.latest.id, code=code, message=sentence)
         failed = await chain.outer.done(video["id"])
         assert (failed["status"], failed["error"]) == ("failed", {"code": seen, "message": sentence})
+
+
+# ---------------------------------------------------------------- circles
+
+
+async def attempts(product: Product) -> list[Attempt]:
+    """Every submission that the product has made."""
+    videos = await product.core.store.read(lambda db: [row[0] for row in db.execute("SELECT id FROM videos")])
+    return [one for video_id in videos for one in await product.core.store.attempts(video_id)]
+
+
+async def test_a_channel_that_leads_to_its_own_server(chain: Chain) -> None:
+    """An order that comes straight back is refused, for certain and in a sentence that names the cause, and not sent
+    again; nothing of it is listed."""
+    product = chain.outer
+    await product.reload(entry(product.url, ADMIN_KEY))
+    clip = FormData({"name": "Mira"})
+    clip.add_field("video", chain.sim.video_bytes, filename="clip.mp4", content_type="video/mp4")
+    for path, body in (("/v1/videos", {"json": {"prompt": "a kite"}}), ("/v1/videos/characters", {"data": clip})):
+        status, answer, headers = await product.call("POST", path, **body)
+        assert (status, headers.get("x-reelgate-not-taken")) == (502, "true"), answer
+        assert "(loop_detected): a channel leads" in answer["error"]["message"]
+    assert [(one.state, one.channel) for one in await attempts(product)] == [("refused", "up")]
+    assert (await product.call("GET", "/v1/videos"))[1]["data"] == []
+
+
+async def test_a_circle_of_two_goes_on_elsewhere(chain: Chain) -> None:
+    """Two products that lead to each other refuse the second lap; what another channel can make is made there, once."""
+    outer, inner, sim = chain.outer, chain.inner, chain.sim
+    first = channel(inner.url, INNER_KEY, priority=1)
+    await inner.reload(entry(outer.url, ADMIN_KEY))
+    await outer.reload(json.dumps({"channels": [first, channel(sim.base_url, KEY, name="last")]}))
+    video = await outer.create()
+    assert [(one.state, one.channel) for one in await attempts(outer)] == [("refused", "up"), ("taken", "last")]
+    assert [one.state for one in await attempts(inner)] == ["refused"]
+    await chain.finished(video)
+    assert sim.paid == 1
+
+
+async def test_what_waited_is_told_from_a_new_order(chain: Chain) -> None:
+    """The way of an order is kept with it, so that a circle is found out although each lap waits in a queue."""
+    outer, inner = chain.outer, chain.inner
+    await inner.reload(entry(outer.url, ADMIN_KEY))
+    inner.core.throttle("up", 3600)
+    await outer.create()
+    assert await attempts(inner) == []
+    inner.core.throttled.clear()
+    inner.core.freed.set()
+    async with asyncio.timeout(60):
+        while not (made := await attempts(inner)) or made[0].state == "recorded":
+            await asyncio.sleep(0.01)
+    assert "loop_detected" in made[0].note
+    assert len(await attempts(outer)) == 1
+
+
+async def test_an_order_passes_so_many_servers(chain: Chain) -> None:
+    """Where no server knows its own word, since each began anew, the number of words ends the circle."""
+    for words, refused in ((MOST - 1, False), (MOST, True)):
+        headers = {HEADER: ", ".join(f"{number:016x}" for number in range(words))}
+        status, body, _ = await chain.inner.call(
+            "POST", "/v1/videos", json={"prompt": "a kite"}, headers=headers, key=INNER_KEY
+        )
+        assert (status, (body.get("error") or {}).get("code")) == ((400, "loop_detected") if refused else (200, None))
+    assert chain.sim.paid == 1
+    assert len(chain.sim.calls("create")[0].headers["x-reelgate-hops"].split(", ")) == MOST
+
+
+@pytest.mark.parametrize("status", [400, 422, 429])
+async def test_a_gateway_between_leaves_the_sentence(recorder: Recorder, tmp_path: Path, status: int) -> None:
+    """A circle through a gateway that wraps what it was answered is a certain refusal too, of no client's fault."""
+    told = '{"error":{"message":"This order came back (loop_detected): see","code":"loop_detected"}}'
+    recorder.say({"code": "fail_to_fetch_task", "message": told, "data": None}, status)
+    async with opened(recorder.base_url, tmp_path, dialect="newapi") as up:
+        with pytest.raises(UpstreamRefused, match="loop_detected"):
+            await up.create(request())

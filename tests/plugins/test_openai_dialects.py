@@ -12,7 +12,8 @@ import pytest
 
 import plugins.openai
 from plugins._openai_dialects import DIALECTS, NEWAPI_STATES, Word
-from plugins.openai import STATUS, OpenAI, OpenAIOptions
+from plugins._openai_jobs import STATUS
+from plugins.openai import OpenAI, OpenAIOptions
 from proxy import (
     AccountRefused,
     InvalidRequest,
@@ -31,6 +32,7 @@ from tests.plugins.openai_oracle import KEY, picture_file
 from tests.plugins.openai_oracle import request as general
 from tests.simulators.litellm import LiteLLMSimulator
 from tests.simulators.newapi import NewApiSimulator
+from tests.simulators.reelgate import ReelgateSimulator
 from tests.simulators.sglang import SGLangSimulator
 from tests.simulators.vllm_omni import VllmOmniSimulator
 
@@ -88,6 +90,14 @@ class DialectContract(ChannelContract):
             answer = await product.call("DELETE", f"/v1/videos/{video_id}")
             assert answer.status == (200 if self.has("cancel") else 400)
             assert product.sim.latest.removed == self.has("cancel")
+
+
+class TestReelgate(DialectContract):
+    dialect = "reelgate"
+    native = ("remix", "edit", "extend")
+    simulator: ClassVar[type[Simulator]] = ReelgateSimulator
+    entry: ClassVar[Mapping[str, Any]] = {"api_key": KEY, "dialect": "reelgate", "models": ["sora-2"]}
+    states: ClassVar[Mapping[str, str]] = FOUR
 
 
 class TestSGLang(DialectContract):
@@ -163,6 +173,18 @@ async def film(channel: OpenAI, job: UpstreamJob) -> bytes:
     async with channel.upstream.open(await channel.content(job, "video")) as response:
         assert response.status == 200
         return await response.read()
+
+
+async def test_an_older_reelgate_is_no_oracle() -> None:
+    """Where the answer does not say which Idempotency-Key it is about, its videos are any: nothing is found."""
+    async with SimulatorServer(ReelgateSimulator(keys={KEY})) as sim, opened(sim, dialect="reelgate") as channel:
+        job = await channel.create(request(attempt_id="att_1"))
+        found = await channel.recover(request(attempt_id="att_1"))
+        assert isinstance(found, UpstreamJob)
+        assert found.id == job.id
+        assert await channel.recover(request(attempt_id="att_2")) is None
+        sim.knows_names = False
+        assert await channel.recover(request(attempt_id="att_1")) is None
 
 
 async def test_sglang_keeps_films_in_a_cloud() -> None:

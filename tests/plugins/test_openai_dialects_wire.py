@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ TUNED = {
     "enable_frame_interpolation": True,
     "output_path": "/etc",
     "lora": {"path": "/etc"},
+    "fps": [12, 24],
     "tag": 1,
 }
 GIVEN: dict[str, Any] = {"metadata": TUNED, "seed": 7, "negative_prompt": "rain", "audio": False}
@@ -94,21 +96,25 @@ async def test_vllm_omni_orders(recorder: Recorder, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("door", "path"), [("videos", "/v1/videos"), ("generations", "/v1/video/generations")])
 async def test_newapi_orders(recorder: Recorder, tmp_path: Path, door: str, path: str) -> None:
-    """A new-api gets both words for the duration, pictures as text, and metadata in a place of its own, without what
-    would lie over the order or start from others' tasks."""
+    """A new-api gets both words for the duration, pictures as text (one of Sora's as a file, which OpenAI takes), and
+    metadata in a place of its own, without what would lie over the order or start from others' tasks."""
     metadata = {"camera": {"zoom": 1}, "Prompt": "x", "video_id": "task_2", "seed": 9}
-    order = {**PLAIN, "model": "sora-2", "seconds": "8", "duration": 8}
+    order = {**PLAIN, "model": "kling-v2-6", "seconds": "8", "duration": 8}
+    kling = partial(request, model="kling-v2-6")
     async with opened(recorder.base_url, tmp_path, dialect="newapi", door=door) as channel:
-        await channel.create(request())
+        await channel.create(kling())
         assert (recorder.last.target, recorder.last.json) == (path, order)
-        await channel.create(request(metadata=metadata, seed=7, negative_prompt="rain", images=(picture(),)))
+        await channel.create(kling(metadata=metadata, seed=7, negative_prompt="rain", images=(picture(),)))
         assert recorder.last.json == {
             **order,
             "image": picture().data_uri,
             "metadata": {"camera": {"zoom": 1}, "seed": 7, "negative_prompt": "rain"},
         }
-        await channel.create(request(images=(picture(), picture("image/jpeg"))))
-    assert recorder.last.json == {**order, "images": [picture().data_uri, picture("image/jpeg").data_uri]}
+        await channel.create(kling(images=(picture(), picture("image/jpeg"))))
+        assert recorder.last.json == {**order, "images": [picture().data_uri, picture("image/jpeg").data_uri]}
+        await channel.create(request(seed=7, images=(picture(),)))
+    assert recorder.last.files == [("input_reference", "image.png", "image/png", PNG)]
+    assert recorder.last.fields == {**order, "model": "sora-2", "duration": "8", "metadata": '{"seed": 7}'}
 
 
 async def test_litellm_orders(recorder: Recorder, tmp_path: Path) -> None:
@@ -130,16 +136,17 @@ async def test_litellm_orders(recorder: Recorder, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dialect", "name", "native", "most", "exact"),
     [
-        ("openai", "sora-2", None, None, True),
+        ("openai", "sora-2", None, 1, True),
         ("sglang", "wan", (), 1, False),
         ("vllm_omni", "wan", (), None, False),
         ("newapi", "kling-v2-6", (), None, False),
-        ("newapi", "Sora-2-pro", ("remix",), None, True),
+        ("newapi", "Sora-2-pro", ("remix",), 1, True),
         ("litellm", "sora-2", (), 1, True),
     ],
 )
 def test_limits(dialect: str, name: str, native: tuple[str, ...] | None, most: int | None, exact: bool) -> None:
-    """Each dialect says what it does natively; durations and sizes are left to the entry's models."""
+    """Each dialect says what it does natively, and how many pictures it takes; durations and sizes are left to the
+    entry's models."""
     options = msgspec.convert({"base_url": "http://x", "dialect": dialect}, OpenAIOptions)
     model = OpenAI.limits(options, name)
     assert isinstance(model, Model)
@@ -165,7 +172,7 @@ async def test_what_a_dialect_has_not_reaches_no_upstream(recorder: Recorder, tm
             with pytest.raises(UnsupportedOperation):
                 await channel.content(JOB, "thumbnail")
         assert (await channel.content(JOB, "video")).url == f"{recorder.base_url}/v1/videos/video_up_1/content"
-    assert (dialect in ("openai", "litellm")) == ("character" in can)
+    assert (dialect in ("openai", "reelgate", "litellm")) == ("character" in can)
 
 
 async def test_no_characters_elsewhere(recorder: Recorder, tmp_path: Path) -> None:
@@ -278,6 +285,7 @@ async def test_newapi_takes(recorder: Recorder, tmp_path: Path, answer: Any, ups
         (told(status="SUCCESS", fail_reason=FILM), "completed", 100, FILM),
         (told(status="SUCCESS", data=[{"url": FILM}]), "completed", 100, FILM),
         (told(status="SUCCESS"), "completed", 100, None),
+        (told(status="SUCCESS", result_url="http://["), "completed", 100, "http://["),
         (told(status="processing", progress=None), "in_progress", 0, None),
         (told(status="succeeded", url=FILM, format="mp4", progress=None), "completed", 100, FILM),
         ({"task_id": "task_1", "status": "succeeded", "url": FILM}, "completed", 100, FILM),
@@ -365,6 +373,10 @@ async def test_newapi_oddities_fail_nothing(recorder: Recorder, tmp_path: Path, 
             None,
         ),
         ("litellm", 500, {"error": {"message": "litellm.InternalServerError: x", "code": "500"}}, UpstreamError, None),
+        ("newapi", 200, {"code": "task_failed", "message": "Oops", "data": None}, UpstreamError, None),
+        ("newapi", 200, {"error": "Oops"}, UpstreamError, None),
+        ("openai", 200, {"error": {"code": "moderation_blocked", "message": "No"}}, ModerationBlocked, None),
+        ("openai", 200, {"error": {"code": "insufficient_quota", "message": "Pay"}}, AccountRefused, None),
     ],
 )
 async def test_refusals(
@@ -384,3 +396,4 @@ async def test_refusals(
     error = caught.value
     assert (type(error), error.param) == (kind, param)
     assert (error.outcome is Outcome.UNKNOWN) == (kind is UpstreamError)
+    assert ("Oops" in error.message) == ("Oops" in str(body))
