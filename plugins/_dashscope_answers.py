@@ -76,7 +76,9 @@ def told(reply: Reply, job: UpstreamJob) -> UpstreamJob:
     ends = expiry(url) or (job.expires_at if job.url == url else None) or time.time() + RESULT_LIFE
     seconds = next(filter(is_number, (reply.get(f"usage.{name}") for name in LENGTHS)), None)
     facts = {} if seconds is None else {"seconds": seconds}
-    return UpstreamJob(id=job.id, status=status, url=url, expires_at=ends, url_expires_at=ends, facts=facts)
+    return UpstreamJob(
+        id=job.id, status=status, url=url, expires_at=ends, url_expires_at=ends, facts=facts, delivered=seconds
+    )
 
 
 def failure(reply: Reply) -> JobError:

@@ -48,6 +48,7 @@ def told(
         error=failure(reply, known) if status == "failed" else None,
         expires_at=number(reply.get("expires_at")),
         poll_after=None if wait is None else wait / 1000,
+        delivered=reply.get("seconds") if status == "completed" else None,
     )
 
 

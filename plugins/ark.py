@@ -133,6 +133,7 @@ class Ark(Channel):
             # Whether a later look has an address that is signed anew is not documented.
             url_expires_at=end,
             facts={"last_frame": still} if isinstance(still, str) and still else {},
+            delivered=reply.get("duration"),
         )
 
     async def content(self, job: UpstreamJob, variant: Variant) -> Source:

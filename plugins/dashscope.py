@@ -79,7 +79,10 @@ class DashScope(Channel):
         assert isinstance(options, DashScopeOptions)
         edits, extends = _maker("edit", name, options), _maker("extend", name, options)
         able = (*(("remix", "edit") if edits else ()), *(("extend",) if extends else ()))
-        return dataclasses.replace(limits(name), native=able)
+        model = dataclasses.replace(limits(name), native=able, extend_bills_whole=True)
+        if edits not in ("", name):
+            model = model.priced_as("remix", limits(edits)).priced_as("edit", limits(edits))
+        return model if extends in ("", name) else model.priced_as("extend", limits(extends))
 
     def headers(self) -> Mapping[str, str]:
         place = self.options.workspace

@@ -168,6 +168,7 @@ class MiniMax(Channel):
             url_expires_at=known or time.time() + self.options.link_life,
             expires_at=kept_until(reply.get("task.created_at")),
             facts=facts,
+            delivered=reply.get("task.duration"),
         )
 
     async def cancel(self, job: UpstreamJob) -> None:

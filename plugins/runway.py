@@ -20,6 +20,7 @@ from proxy import (
     Clip,
     InvalidRequest,
     JobError,
+    Model,
     Options,
     PictureForm,
     Reply,
@@ -80,6 +81,15 @@ class Runway(Channel):
     models = MODELS
     default_model = UNLISTED
     picture_form = PictureForm(max_bytes=LARGEST_PICTURE)
+
+    @classmethod
+    def limits(cls, options: Options, name: str) -> Model | None:
+        assert isinstance(options, RunwayOptions)
+        model = cls.models.get(name, UNLISTED).priced_as("extend", MODELS[EXTENDER])
+        if name in EDITORS or options.edit_model not in MODELS:
+            return model
+        editor = MODELS[options.edit_model]
+        return model.priced_as("remix", editor).priced_as("edit", editor)
 
     def headers(self) -> Mapping[str, str]:
         return {**super().headers(), "X-Runway-Version": self.options.version}

@@ -197,6 +197,7 @@ def finished(reply: Reply, job: UpstreamJob) -> UpstreamJob:
         url=url,
         url_expires_at=known or time.time() + LINK_LIFE,
         facts={"seconds": seconds} if isinstance(seconds, int | float) else {},
+        delivered=seconds,
     )
 
 

@@ -18,6 +18,7 @@ from proxy import loader
 from proxy.channel import Channel, Options
 from proxy.config import ENTRY_KEYS, ChannelConfig, Config, ModelEntry
 from proxy.config.conversion import BAD, Conversion
+from proxy.config.rules import PER_SECOND
 from proxy.config.tree import Scalar, Table, node_of
 from proxy.errors import ConfigError, Mistake, PluginError, StartupError, did_you_mean
 from proxy.loader import Registry
@@ -220,26 +221,31 @@ def _check_address(entry: ChannelConfig, address: str, conversion: Conversion) -
 
 def _offers(entry: ChannelConfig, cls: type[Channel], options: Options, conversion: Conversion) -> dict[str, Offer]:
     models = entry.models or {name: ModelEntry(upstream=name) for name in cls.models}
-    price = entry.price["per_second"] if entry.price else None
     offers = {}
     for public, model in models.items():
         limits = cls.limits(options, model.upstream)
         if limits is not None:
-            offers[public] = Offer(public, model.upstream, _limits(limits, model, price))
+            offers[public] = Offer(public, model.upstream, _limits(limits, model, model.price or entry.price))
         elif entry.models:
             text = f"has the model {model.upstream}, which the plugin {entry.type} does not serve with these options"
             conversion.wrong(_line(entry, "models"), _path(entry, "models"), text)
     return offers
 
 
-def _limits(limits: Model, model: ModelEntry, price: float | None) -> Model:
+def _limits(limits: Model, model: ModelEntry, price: dict[str, float] | None) -> Model:
     if model.seconds:
         kept = limits.default_seconds if limits.default_seconds in model.seconds else model.seconds[0]
         limits = replace(limits, seconds=model.seconds, default_seconds=kept)
     if model.sizes:
         default = limits.default_size if limits.default_size in model.sizes else model.sizes[0]
         limits = replace(limits, sizes=model.sizes, default_size=default)
-    return limits if price is None else replace(limits, price=price, prices={})
+    if price is None:
+        return limits
+    prices = dict(price)
+    if (per_second := prices.pop(PER_SECOND, None)) is None:
+        # Only some are said: the plugin's table has the others.
+        return replace(limits, prices={**limits.prices, **prices})
+    return replace(limits, price=per_second, prices=prices)
 
 
 def _natively(limits: Model, kind: str) -> bool:
@@ -260,11 +266,13 @@ def _line(entry: ChannelConfig, key: str) -> int:
 class LiveChannel:
     """A channel in use: its plan and the `Channel` that the plugin's class made."""
 
-    __slots__ = ("channel", "plan")
+    __slots__ = ("channel", "plan", "switched")
 
     def __init__(self, plan: Plan, channel: Channel) -> None:
         self.plan: Final = plan
         self.channel: Final = channel
+        self.switched: bool | None = None
+        """What an operator said over the file; None: nothing."""
 
     @property
     def name(self) -> str:
@@ -273,6 +281,11 @@ class LiveChannel:
     @property
     def entry(self) -> ChannelConfig:
         return self.plan.entry
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it takes new videos."""
+        return self.entry.enabled if self.switched is None else self.switched
 
     @property
     def offers(self) -> dict[str, Offer]:
@@ -322,6 +335,7 @@ class Channels:
         self._data = data
         self._redactor = redactor
         self._live: dict[str, LiveChannel] = {}
+        self._switches: dict[str, bool] = {}
         self._changing = asyncio.Lock()
 
     def get(self, name: str) -> LiveChannel | None:
@@ -335,7 +349,13 @@ class Channels:
 
     def serving(self, model: str) -> list[LiveChannel]:
         """The enabled channels that offer the public `model`."""
-        return [live for live in self if live.entry.enabled and model in live.offers]
+        return [live for live in self if live.enabled and model in live.offers]
+
+    def switch(self, switches: Mapping[str, bool]) -> None:
+        """Make the channels of these names take new videos, or none, whatever the file says; all others go by it."""
+        self._switches = dict(switches)
+        for live in self:
+            live.switched = self._switches.get(live.name)
 
     async def apply(self, plans: Sequence[Plan]) -> None:
         """Make the live set what `plans` say. What stayed the same is not touched; what is new or changed is started
@@ -356,6 +376,8 @@ class Channels:
         except BaseException:
             await _close(fresh.values())
             raise
+        for name, live in fresh.items():
+            live.switched = self._switches.get(name)
         earlier = self._live
         self._live = {one.entry.name: fresh.get(one.entry.name) or kept[one.entry.name] for one in plans}
         await _close(live for name, live in earlier.items() if name not in kept)

@@ -6,7 +6,7 @@ import enum
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -37,7 +37,9 @@ VARIANTS: Final = ("video", "thumbnail", "spritesheet")
 
 SIZE_PATTERN: Final = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})", re.ASCII)
 RATIO_PATTERN: Final = re.compile(r"([1-9]\d?):([1-9]\d?)", re.ASCII)
-PRICE_PATTERN: Final = re.compile(r"(?:\d+x\d+|(?!2160p)\d+p|4k)(?: silent)?|silent", re.ASCII)
+PRICE_PATTERN: Final = re.compile(
+    r"(?:(?:remix|edit|extend) )?(?:(?:\d+x\d+|(?!2160p)\d+p|4k)(?: silent)?|silent)|remix|edit|extend", re.ASCII
+)
 
 
 class Absent(enum.Enum):
@@ -66,7 +68,9 @@ class Model:
     with this model (None: all that it can).
 
     `price` is US dollars per second; `prices` says where it is another: by a size (`1920x1080`), a resolution, which is
-    the short side (`1080p`, `4k`), `silent` for a video without sound, or two of them (`1080p silent`).
+    the short side (`1080p`, `4k`), `silent` for a video without sound, or two of them (`1080p silent`); and by what is
+    done to a video (`edit`, `extend 1080p`), where that has a price of its own. `extend_bills_whole` says that an
+    extension is billed together with what it extends.
     """
 
     seconds: tuple[int, ...] = ()
@@ -82,6 +86,7 @@ class Model:
     native: tuple[str, ...] | None = None
     price: float | None = None
     prices: Mapping[str, float] = field(default_factory=dict)
+    extend_bills_whole: bool = False
 
     def __post_init__(self) -> None:
         for name in ("seconds", "extend_seconds"):
@@ -92,6 +97,9 @@ class Model:
                 raise ValueError(f"{size!r} is no size of a Model; write 1280x720 or 16:9")
         if self.native is not None and not {"remix", "edit", "extend"}.issuperset(_listed(self, "native")):
             raise ValueError("native of a Model must be None or some of remix, edit and extend")
+        prices = (*self.prices.values(), *([] if self.price is None else [self.price]))
+        if wrong_prices := [one for one in prices if not isinstance(one, int | float) or not 0 <= one < math.inf]:
+            raise ValueError(f"{wrong_prices[0]!r} is no price of a Model; write US dollars per second, 0 or more")
         if wrong := [word for word in self.prices if not PRICE_PATTERN.fullmatch(word)]:
             raise ValueError(f"prices of a Model has {wrong[0]!r}; write 1920x1080, 1080p, 4k, silent, or 1080p silent")
 
@@ -99,11 +107,20 @@ class Model:
         """The legal seconds of a request of `kind`; empty: not limited."""
         return self.extend_seconds or self.seconds if kind == "extend" else self.seconds
 
-    def price_of(self, size: str, *, audio: bool | None = None) -> float | None:
+    def priced_as(self, kind: Literal["remix", "edit", "extend"], other: Model) -> Model:
+        """This model where `other` does `kind` with its videos, at its own price (none known: this one's)."""
+        theirs = {f"{kind} {word}": price for word, price in other.prices.items()}
+        if other.price is not None:
+            theirs[kind] = other.price
+        return replace(self, prices={**self.prices, **theirs})
+
+    def price_of(self, size: str, *, audio: bool | None = None, kind: Kind = "create") -> float | None:
         """US dollars per second of a video of `size` (`WxH`), silent where `audio` is false; None: not known."""
         words = [size, resolution(size)]
         if audio is False:
             words = [f"{words[0]} silent", f"{words[1]} silent", *words, "silent"]
+        if kind != "create":
+            words = [*(f"{kind} {word}" for word in words), kind, *words]
         return next((self.prices[word] for word in words if word in self.prices), self.price)
 
 
@@ -233,7 +250,9 @@ class UpstreamJob:
     upstream gives an address, and `url_expires_at` (unix seconds) when that address stops working although the result
     is still there: the core asks `fetch` for a new one then. `expires_at` (unix seconds) is when the result itself
     vanishes. `facts` are the plugin's own (JSON values, small): stored with the video and handed back with every later
-    call. `poll_after` is the plugin's advice in seconds. `error` may be given as a sentence. `film` is the video
+    call. `delivered` is how many seconds of video the upstream says that it made, as a number or a text: the bill goes
+    by it, and what makes no sense counts as not said. `poll_after` is
+    the plugin's advice in seconds. `error` may be given as a sentence. `film` is the video
     itself, where the answer of a finished job had it within: it is kept on disk, so that nobody has to ask for it soon.
     """
 
@@ -247,6 +266,7 @@ class UpstreamJob:
     poll_after: float | None = None
     url_expires_at: float | None = None
     film: Spooled | None = field(default=None, repr=False, compare=False)
+    delivered: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.id, int) and not isinstance(self.id, bool):
@@ -268,8 +288,13 @@ class UpstreamJob:
         _must(self.film is None or isinstance(self.film, Spooled), "film", "a Spooled file")
         _must(_is_storable(self.facts), "facts", "a dict of JSON values")
         object.__setattr__(self, "facts", dict(self.facts))
+        object.__setattr__(self, "delivered", _length(self.delivered))
         if self.expires_at is not None:
             object.__setattr__(self, "expires_at", int(self.expires_at))
+
+
+LONGEST: Final = 86_400.0
+"""Seconds: no film is longer."""
 
 
 def _must(right: bool, name: str, what: str) -> None:
@@ -280,6 +305,15 @@ def _must(right: bool, name: str, what: str) -> None:
 def _is_number(value: object) -> bool:
     # Beyond 2**53 lies no time, and what the store cannot hold.
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53)
+
+
+def _length(seconds: object) -> float | None:
+    # A word about the bill: one that makes no sense must not keep a film from its owner.
+    try:
+        found = float(seconds) if isinstance(seconds, int | float | str) and not isinstance(seconds, bool) else 0.0
+    except (ValueError, OverflowError):
+        return None
+    return found if 0 < found < LONGEST else None
 
 
 def _is_storable(facts: object) -> bool:

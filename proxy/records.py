@@ -54,6 +54,34 @@ class Ask:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+Period = Literal["day", "month", "total"]
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key may do; None and 0 mean no limit.
+
+    `models` are public names, `channels` those of channels.yaml; `expires_at` is in unix seconds; `running` counts
+    unfinished videos; `budget` is an amount (see `proxy.money`) per `period`, which begins at midnight UTC; `addresses`
+    are networks such as `10.0.0.0/8`.
+    """
+
+    models: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    expires_at: int | None = None
+    requests_per_minute: int = 0
+    running: int = 0
+    budget: int | None = None
+    period: Period = "total"
+    addresses: tuple[str, ...] | None = None
+
+    def allows(self, model: str, channel: str) -> bool:
+        """Whether the key may have the public `model` made by `channel`."""
+        return (self.models is None or model in self.models) and (self.channels is None or channel in self.channels)
+
+
+UNLIMITED: Final = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """An API key of a client: the tenant is whose videos it sees. The key itself is not kept, only its SHA-256."""
@@ -67,6 +95,38 @@ class Key:
     last_used_at: int | None = None
     chooses_channel: bool = False
     """Whether its requests may name their channel (`metadata.channel`)."""
+    limits: KeyLimits = UNLIMITED
+
+
+Role = Literal["admin", "member"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An account of the dashboard: the keys and videos of its tenant are its own. `password` is an argon2id hash."""
+
+    id: str
+    name: str
+    role: Role
+    tenant: str
+    password: str = field(repr=False)
+    created_at: int
+    password_at: int
+    disabled_at: int | None = None
+    last_login_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A login of a user, from `created_at` on; `seen_at` is when it was last used (both unix seconds). `id` names it in
+    lists; what its cookie says is not kept, only the SHA-256 of it."""
+
+    id: str
+    user_id: str
+    created_at: float
+    seen_at: float
+    address: str
+    agent: str
 
 
 # ---------------------------------------------------------------- what the store keeps
@@ -114,6 +174,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reimagine: bool = False
     channel: str | None = None
     """The channel that the request named."""
+    channels: tuple[str, ...] | None = None
+    """Those that its key may use; None: all."""
     hops: str = ""
     """The Reelgates that it has come to, as the hop header says them."""
 
@@ -162,6 +224,20 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
     """The video whose unknown outcome an operator settled with this one."""
     replaced_by_id: str | None = None
     """The video that delivers what this one's unknown outcome turned out to be."""
+    price: int | None = None
+    """The amount that is reserved for what was ordered (see `proxy.money`); None: not known."""
+    cost: int | None = None
+    """The amount that it came to in the end; None before, and where the price is not known."""
+
+    @property
+    def charge(self) -> int:
+        """The amount that counts for it now."""
+        return self.price or 0 if self.cost is None else self.cost
+
+    @property
+    def billed_seconds(self) -> int:
+        """The seconds that its price is for."""
+        return self.seconds if self.order.extension_seconds is None else self.order.extension_seconds
 
     @property
     def listed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,6 +60,9 @@ def test_the_price_of_a_size(size: str, audio: bool | None, price: float) -> Non
         ({"sizes": ("1280X720",)}, "write 1280x720 or 16:9"),
         ({"default_size": "720p"}, "write 1280x720 or 16:9"),
         ({"prices": {"2160p": 1.5}}, "prices of a Model has '2160p'"),
+        ({"price": -0.1}, "-0.1 is no price"),
+        ({"prices": {"4k": math.nan}}, "nan is no price"),
+        ({"price": "0.1"}, "'0.1' is no price"),
         ({"prices": {"silent 1080p": 1.5}}, "write 1920x1080, 1080p, 4k"),
     ],
 )

@@ -14,12 +14,13 @@ import string
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from proxy.errors import Unauthorized
 from proxy.ids import new_id
-from proxy.records import Key
-from proxy.store import Store
+from proxy.records import UNLIMITED, Key, KeyLimits
+from proxy.store import Store, keys
 
 PREFIX: Final = "rg_"
 ADMIN: Final = Key(id="admin", name="admin", tenant="admin", admin=True)
@@ -39,7 +40,13 @@ _FORM: Final = re.compile(r"rg_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}", re.ASCII)
 
 
 def mint(
-    name: str, *, tenant: str | None = None, admin: bool = False, chooses_channel: bool = False, now: float
+    name: str,
+    *,
+    tenant: str | None = None,
+    admin: bool = False,
+    chooses_channel: bool = False,
+    limits: KeyLimits = UNLIMITED,
+    now: float,
 ) -> tuple[str, Key, bytes]:
     """A new API key: itself, to be shown once; its record; and its SHA-256 for `Store.add_key`.
 
@@ -55,6 +62,7 @@ def mint(
         admin=admin,
         created_at=int(now),
         chooses_channel=chooses_channel,
+        limits=limits,
     )
     return plain, key, digest(plain)
 
@@ -140,6 +148,16 @@ class Authenticator:
         self._touch(key)
         return key
 
+    def forget(self, key_id: str) -> None:
+        """Read the key anew for its next request: it was changed."""
+        for header in [header for header, known in self._known.items() if known.key.id == key_id]:
+            del self._known[header]
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Read the keys of the tenant anew for their next requests: its user was changed."""
+        for header in [header for header, known in self._known.items() if known.key.tenant == tenant]:
+            del self._known[header]
+
     async def _find(self, plain: str) -> Key:
         sha256 = digest(plain)
         if self._admin_digest is not None and hmac.compare_digest(sha256, self._admin_digest):
@@ -151,6 +169,9 @@ class Authenticator:
             raise Unauthorized("the API key is not known here: check it, or ask the operator for a new one")
         if key.revoked_at is not None:
             raise Unauthorized("the API key was revoked: ask the operator for a new one")
+        # An operator who locks up the dashboard must not lock up the admin key.
+        if not key.admin and await self._store.read(partial(keys.is_disabled, key=key)):
+            raise Unauthorized("the user of this API key was disabled: ask the operator")
         return key
 
     def _remember(self, authorization: str, known: _Known) -> None:

@@ -190,6 +190,7 @@ class _Reading:
                 "files_per_key": rules.size,
                 "max_body": rules.size,
                 "webhook_hosts": rules.hosts,
+                "trusted_proxies": rules.networks,
             },
         )
         beside = self._file.parent / "plugins"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ import msgspec
 
 from proxy.config.conversion import BAD, Conversion, shown
 from proxy.config.tree import Listing, Node, Scalar, Table, node_of, step
-from proxy.models import RATIO_PATTERN, SIZE_PATTERN
+from proxy.models import PRICE_PATTERN, RATIO_PATTERN, SIZE_PATTERN
 from proxy.upstream import Timeout
 
 _NAME: Final = re.compile(r"\w[\w.@:+ -]{0,63}")
@@ -39,6 +40,9 @@ _BUCKET: Final = re.compile(r"(?:s3|gs|gcs|az|azure)://[\w.-]+(?:/[^\s\x00-\x1f]
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
+PER_SECOND: Final = "per_second"
+"""The price of a second where no other word of a table fits."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +51,8 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     upstream: str
     seconds: tuple[Count, ...] = ()
     sizes: tuple[str, ...] = ()
-
-
-class Price(msgspec.Struct, frozen=True):
-    """US dollars per second of video."""
-
-    per_second: Annotated[float, msgspec.Meta(ge=0)]
+    price: dict[str, float] | None = None
+    """As the entry's, for this model alone."""
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -217,7 +217,11 @@ def _model(conversion: Conversion, node: Node, public: str, path: str, line: int
     if isinstance(node, Listing):
         return conversion.wrong(line, path, "must be the upstream's name of the model, or {upstream, seconds, sizes}")
     whole = Table({"upstream": node_of(public), **node.entries}, {"upstream": line, **node.lines}, node.line)
+    own = whole.entries.pop("price", None)
     values = conversion.struct(whole, ModelEntry, path, line)
+    if own is not None:
+        said = price(conversion, own, step(path, "price"), node.lines["price"])
+        values = BAD if BAD in (said, values) else {**values, "price": said}
     sizes = node.entries.get("sizes")
     for item in sizes.items if isinstance(sizes, Listing) else ():
         if isinstance(item, Scalar) and item.sound and not is_size(item.text):
@@ -247,12 +251,23 @@ def timeout(conversion: Conversion, node: Node, path: str, line: int) -> Any:
 
 
 def price(conversion: Conversion, node: Node, path: str, line: int) -> Any:
-    """`{per_second: 0.40}` or None."""
+    """US dollars per second, and what has another price: `{per_second: 0.40, 1080p: 0.60, 1080p silent: 0.50}`; None
+    for the plugin's table."""
     if isinstance(node, Scalar) and node.sound and node.value is None:
         return None
-    if isinstance(node, Table):
-        return conversion.struct(node, Price, path, line)
-    return conversion.wrong(line, path, f"must look like {{per_second: 0.40}}, not {shown(node)}")
+    if not isinstance(node, Table):
+        return conversion.wrong(line, path, f"must look like {{per_second: 0.40, 1080p: 0.60}}, not {shown(node)}")
+    found: dict[str, Any] = {}
+    for word, item in node.entries.items():
+        where, at = step(path, word), node.lines[word]
+        if word != PER_SECOND and not PRICE_PATTERN.fullmatch(word):
+            rule = "is no price: write per_second, 1920x1080, 1080p, 4k, silent, or 1080p silent"
+            found[word] = conversion.wrong(at, where, rule)
+            continue
+        found[word] = conversion.value(item, Dollars, where, at)
+    if BAD in found.values():
+        return BAD
+    return found or conversion.wrong(line, path, "has no price; leave the key out to use the plugin's table")
 
 
 def breaker(conversion: Conversion, node: Node, path: str, line: int) -> Any:
@@ -286,6 +301,27 @@ def _is_host(item: Node, text: str) -> bool:
         return False
     match = _HOST.fullmatch(text)
     return match is not None and int(match[1] or 1) <= _LARGEST_PORT
+
+
+def networks(conversion: Conversion, node: Node, path: str, line: int) -> Any:
+    """Networks such as 10.0.0.0/8, or single addresses."""
+    values = conversion.value(node, tuple[str, ...], path, line)
+    if values is BAD or not isinstance(node, Listing):
+        return values
+    bad = [i for i, text in enumerate(values) if not is_network(text)]
+    for i in bad:
+        rule = "must be an IP address or a network such as 10.0.0.0/8"
+        conversion.wrong(node.items[i].line, f"{path}[{i}]", f"{rule}, not {shown(node.items[i])}")
+    return BAD if bad else values
+
+
+def is_network(text: str) -> bool:
+    """Whether `text` is an IP address or a network."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def is_address(text: str) -> bool:

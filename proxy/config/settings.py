@@ -42,6 +42,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     link_ttl: Annotated[int, msgspec.Meta(ge=60)] = 86_400
     max_body: int = 64 * 2**20
     dashboard: bool = True
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies before this server, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     metrics: Literal["admin", "open"] = "admin"
     log: Literal["console", "json"] = "console"
 
@@ -66,7 +68,7 @@ class ChannelConfig(msgspec.Struct, frozen=True, kw_only=True):
     fit: Literal["cover", "contain", "exact"] = "cover"
     allow_hosts: tuple[str, ...] = ()
     allow_metadata: tuple[str, ...] = ()
-    price: dict[str, Any] | None = None
+    price: dict[str, float] | None = None
     breaker: rules.Breaker | None = rules.Breaker()
     options: dict[str, Any] = {}
     line: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy.channels import LiveChannel, Offer
@@ -33,14 +33,17 @@ class ModelCard:
     prices: Mapping[str, float]
 
 
-def cards(channels: Iterable[LiveChannel], *, created: int) -> list[ModelCard]:
-    """The cards of all models that an enabled channel serves, by name; the first such channel describes a model."""
+def cards(
+    channels: Iterable[LiveChannel], *, created: int, may: Callable[[str, str], bool] = lambda model, channel: True
+) -> list[ModelCard]:
+    """The cards of all models that an enabled channel serves, and that one `may` use (the public name, the channel's),
+    by name; the first such channel describes a model."""
     found: dict[str, ModelCard] = {}
     for live in channels:
-        if not live.entry.enabled:
+        if not live.enabled:
             continue
         for offer in live.offers.values():
-            if offer.public not in found:
+            if offer.public not in found and may(offer.public, live.name):
                 found[offer.public] = _card(live, offer, created)
     return sorted(found.values(), key=lambda card: card.name)
 

@@ -31,14 +31,13 @@ class Deleter:
                 f"Video with id '{video_id}' is on its way to its upstream. Wait until it runs, or add ?force=true to "
                 "forget it here although it may be made and paid for."
             )
-        if video.stage == "running":
-            await self._cancel(video, force)
+        cancelled = video.stage == "running" and await self._cancel(video, force)
         last = video
 
         def step(current: Video) -> Video:
             nonlocal last
             last = current
-            return self._deleted(current, seen=video, force=force)
+            return self._deleted(current, seen=video, force=force, cancelled=cancelled)
 
         def doubt(db: sqlite3.Connection) -> None:
             # What is on its way may be taken, and nobody waits for it any more: the inbox shows it until the upstream's
@@ -66,14 +65,15 @@ class Deleter:
             note="its owner deleted it while it was on its way",
         )
 
-    def _deleted(self, current: Video, *, seen: Video, force: bool) -> Video:
+    def _deleted(self, current: Video, *, seen: Video, force: bool, cancelled: bool) -> Video:
         if seen.stage == "waiting" and current.stage in states.AT_UPSTREAM and not force:
             raise VideoNotDeletable(
                 f"Video with id '{current.id}' was submitted just now. Wait until it runs, or add ?force=true."
             )
-        return states.deleted(current, now=self._core.clock())
+        return states.deleted(current, now=self._core.clock(), cancelled=cancelled)
 
-    async def _cancel(self, video: Video, force: bool) -> None:
+    async def _cancel(self, video: Video, force: bool) -> bool:
+        """Whether its upstream has stopped making it."""
         live = self._core.channels.get(video.channel)
         assert video.job is not None
         try:
@@ -89,18 +89,19 @@ class Deleter:
             now = await self._core.newest(video.id)
             if now is not None and now.stage != "running":
                 # It ended while its upstream was asked: there is nothing left to cancel.
-                return
+                return False
             if not isinstance(error, VideoNotDeletable):
                 error.message = self._core.clean(error.message, video)
             if force:
                 log.warning("video %s is forgotten while it runs: %s", video.id, error.message)
-                return
+                return False
             if isinstance(error, InvalidRequest) and not isinstance(error, VideoNotDeletable):
                 raise VideoNotDeletable(
                     f"Video with id '{video.id}' cannot be cancelled: {error.message} Wait until it ends, or add "
                     "?force=true to forget it here although it is paid for."
                 ) from error
             raise
+        return True
 
     async def _delete_upstream(self, video: Video) -> None:
         live = self._core.channels.get(video.channel)

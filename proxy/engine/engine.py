@@ -17,6 +17,7 @@ from proxy.engine.contents import Contents, Found
 from proxy.engine.core import Core, log, plugin_fault
 from proxy.engine.deletion import Deleter
 from proxy.engine.dispatch import Dispatcher, Listener
+from proxy.engine.follow_ups import FollowUp, follow_ups
 from proxy.engine.inbox import Inbox
 from proxy.engine.orders import OrderDesk
 from proxy.engine.polling import Poller, spread
@@ -25,6 +26,7 @@ from proxy.engine.replays import Answer, Replays, word
 from proxy.engine.reports import Reports
 from proxy.engine.states import IllegalMove
 from proxy.engine.submissions import Submitter, submission_start
+from proxy.engine.switches import Switches
 from proxy.engine.waiting import WaitingQueue
 from proxy.engine.watching import Watcher, Watching
 from proxy.errors import (
@@ -74,6 +76,7 @@ class Engine:
         self._deleter = Deleter(core, self._queue)
         self.inbox = Inbox(core, self._submitter.taken.put_nowait)
         self.reports = Reports(core)
+        self.switches = Switches(core)
         self._dispatcher = Dispatcher(core)
         self.watching = Watching(self._look)
         self.chores: list[Chore] = []
@@ -93,6 +96,7 @@ class Engine:
         core = self._core
         core.leases.take_up = self._take_up
         core.leases.changed_elsewhere = self._changed_elsewhere
+        await self.switches.read()
         unfinished = await core.store.unfinished(core.leases.held)
         if core.leases.alone:
             # Others may be storing the inputs of a video that is not in the store yet.
@@ -154,6 +158,7 @@ class Engine:
         self._core.freed.set()
         self._dispatcher.changed_elsewhere()
         self.watching.changed_elsewhere()
+        self._core.spawn(self.switches.read(), "switches")
 
     async def _keep_house(self) -> None:
         while True:
@@ -274,7 +279,11 @@ class Engine:
 
     def models(self, key: Key) -> list[ModelCard]:
         """What this key may order."""
-        return cards(self._core.channels, created=self._born)
+        return cards(self._core.channels, created=self._born, may=key.limits.allows)
+
+    def follow_ups(self, video: Video) -> list[FollowUp]:
+        """What can be made from this video now."""
+        return follow_ups(self._core, video)
 
     async def content(self, video: Video, variant: Variant) -> Found:
         """Where the bytes of a completed video are."""
@@ -289,7 +298,12 @@ class Engine:
     async def create_character(self, name: str, video: Upload, key: Key) -> Character:
         """Make a character at the first channel that has them; it is pinned there."""
         core = self._core
-        able = [live for live in core.channels if live.entry.enabled and live.channel.can("character")]
+        mine = key.limits.channels
+        able = [
+            live
+            for live in core.channels
+            if live.enabled and live.channel.can("character") and (mine is None or live.name in mine)
+        ]
         character_id = new_id("char")
         try:
             stored = await core.inputs.clip(video, owner=character_id, tenant=key.tenant)

@@ -139,6 +139,10 @@ class Inbox:
         write = self._writing(video, attempt, answer, key, state)
         if video.stage == "unknown":
             return Resolution(await self._end(video, answer.word, write), None)
+        if answer.word == "not_created" and video.stage == "deleted":
+            now = self._core.clock()
+            unpaid = partial(_given_back, attempt_id=attempt.id, now=now)
+            return Resolution(await self._core.move(video.id, unpaid, anyones=True, also=write), None)
         await self._core.store.write(write)
         return Resolution(video, None)
 
@@ -194,6 +198,7 @@ class Inbox:
             expires_at=None,
             error_code=None,
             error_message=None,
+            cost=None,
             job=_known(attempt, answer),
             attempt_id=attempt_id,
             changed_at=now,
@@ -222,9 +227,11 @@ class Inbox:
             inbox.attach(db, taken, new)
             outbox.note(db, begun, new)
 
-        old = await core.move(
-            video.id, lambda current: replace(current, replaced_by_id=new.id), anyones=True, also=write
-        )
+        def step(current: Video) -> Video:
+            # The job is paid for once: by the video that delivers it.
+            return replace(_given_back(current, attempt_id=attempt.id, now=now), replaced_by_id=new.id)
+
+        old = await core.move(video.id, step, anyones=True, also=write)
         core.track(new)
         for heard in core.listeners:
             heard(begun, new)
@@ -340,6 +347,14 @@ def _check_upstream_id(upstream_id: str | None) -> None:
             "The upstream's id has a space or a character in it that cannot be printed; copy it again.",
             param="upstream_id",
         )
+
+
+def _given_back(video: Video, *, attempt_id: str, now: float) -> Video:
+    """The video, not paying for this attempt any more where it was forgotten while that was on its way."""
+    try:
+        return states.unpaid(video, attempt_id, now=now)
+    except IllegalMove:
+        return video
 
 
 def _known(attempt: Attempt, answer: Answer) -> UpstreamJob:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from proxy import money
 from proxy.errors import InvalidRequest, UnsupportedOperation
 from proxy.models import COMMON_RATIOS, RATIO_PATTERN, SIZE_PATTERN, Kind, Model
 from proxy.records import Ask
@@ -23,6 +24,16 @@ class Settled(NamedTuple):
     seconds: int
     size: str
     adjusted: str | None = None
+
+
+def price_of(
+    model: Model, settled: Settled, *, audio: bool | None, kind: Kind = "create", source_seconds: int = 0
+) -> int | None:
+    """The amount (see `proxy.money`) that what is ordered costs; None: not known. `source_seconds` is the length of the
+    video that it starts from."""
+    per_second = model.price_of(settled.size, audio=audio, kind=kind)
+    more = source_seconds if kind == "extend" and model.extend_bills_whole else 0
+    return None if per_second is None else money.price(per_second, settled.seconds + more)
 
 
 def settle(

@@ -8,19 +8,20 @@ from functools import partial
 from msgspec import json
 
 from proxy import hops
+from proxy.accounts.limits import allowance, no_price
 from proxy.config import Server
 from proxy.engine.core import Core
 from proxy.engine.decisions import explain
-from proxy.engine.limits import check_count, merged_metadata
+from proxy.engine.limits import check_count, merged_metadata, price_of
 from proxy.engine.requests import Placement, Submittable, build, current
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
 from proxy.engine.waiting import WaitingQueue
-from proxy.errors import ApiError, InvalidRequest
+from proxy.errors import ApiError, InsufficientQuota, InvalidRequest
 from proxy.ids import created_at, new_id
 from proxy.records import Ask, Attempt, Idempotent, Key, Order, StoredInput, Upload, Video
 from proxy.store import ChannelFull
-from proxy.store.room import Bounds
+from proxy.store.room import Allowance, Bounds
 
 LEAST_PER_KEY = 20
 """Places in the queue that one key has in any case, where the operator does not say."""
@@ -41,24 +42,29 @@ class OrderDesk:
         """
         core = self._core
         check_count(ask, core.server.inputs.max_count)
-        way = await route(core, ask, key)
+        way = _priced(ask, key, await route(core, ask, key))
         video_id = new_id("video")
         try:
             order = await self._order(ask, key, way, video_id)
             video = self._video(ask, key, way, video_id, order)
+            # Counted where the ledger counts it: the inputs may have taken until the next day.
+            left = allowance(key, ordered_at=video.created_at)
             if not self._queue.waits_like(video):
-                submission, way = await self._now(video, way, idempotency_key)
+                submission, way = await self._now(video, way, idempotency_key, left)
                 if submission is not None:
                     return submission
+                video = self._video(ask, key, way, video_id, order)
             if order.images or order.last_frame is not None:
                 await self._check_pictures(video, way)
-            return await self._wait(video, idempotency_key)
+            return await self._wait(video, idempotency_key, left)
         except BaseException:
             if await core.newest(video_id) is None:
                 await core.inputs.discard(video_id)
             raise
 
-    async def _now(self, video: Video, way: Route, idempotency_key: str | None) -> tuple[Submission | None, Route]:
+    async def _now(
+        self, video: Video, way: Route, idempotency_key: str | None, left: Allowance | None
+    ) -> tuple[Submission | None, Route]:
         """Submit to the best channel that has room and takes it; None, and the route without those that do not take it,
         where none has room. Raises the first refusal where no channel takes it."""
         core = self._core
@@ -66,13 +72,13 @@ class OrderDesk:
         while (placement := self._reserve(way, video.id)) is not None:
             name = placement.live.name
             try:
-                return await self._submit(video, placement, way, idempotency_key), way
+                return await self._submit(video, placement, way, idempotency_key, left), way
             except ChannelFull:
                 # Another process on this store took the last place.
                 core.filled(name, video.id)
             except ApiError as error:
                 core.release(name, video.id)
-                if not isinstance(error, InvalidRequest):
+                if not isinstance(error, InvalidRequest | InsufficientQuota):
                     raise
                 # What this channel cannot take, another one may: now, or when it has room.
                 refusal = refusal or error
@@ -85,7 +91,9 @@ class OrderDesk:
                 raise
         return None, way
 
-    async def _submit(self, video: Video, placement: Placement, way: Route, idempotency_key: str | None) -> Submission:
+    async def _submit(
+        self, video: Video, placement: Placement, way: Route, idempotency_key: str | None, left: Allowance | None
+    ) -> Submission:
         core = self._core
         attempt_id = new_id("att")
         now = core.clock()
@@ -95,7 +103,9 @@ class OrderDesk:
         attempt = Attempt(
             id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now, decision=decision
         )
-        await core.store.accept(began, attempt, self._idempotent(began, idempotency_key), cap=core.cap(placement.live))
+        await core.store.accept(
+            *(began, attempt, self._idempotent(began, idempotency_key)), cap=core.cap(placement.live), allowance=left
+        )
         core.track(began)
         self._queue.served(began.key_id)
         submission = Submission(began)
@@ -121,9 +131,11 @@ class OrderDesk:
         if refusal is not None:
             raise refusal
 
-    async def _wait(self, video: Video, idempotency_key: str | None) -> Submission:
+    async def _wait(self, video: Video, idempotency_key: str | None, left: Allowance | None) -> Submission:
         await self._core.store.accept(
-            video, None, self._idempotent(video, idempotency_key), bounds=bounds(self._core.server)
+            *(video, None, self._idempotent(video, idempotency_key)),
+            bounds=bounds(self._core.server),
+            allowance=left,
         )
         self._queue.add(video)
         return Submission(video, detached=True)
@@ -148,27 +160,28 @@ class OrderDesk:
             clip = await inputs.clip(ask.video, owner=video_id, tenant=key.tenant)
         if way.reimagine and way.source is not None:
             images = [await inputs.frame(await self._core.contents.frame(way.source, "first"), owner=video_id)]
-        source_order = way.source.order if way.source is not None else Order()
+        source_order = _source_order(way)
         return Order(
             extension_seconds=way.placements[0].settled.seconds if ask.kind == "extend" else None,
             images=tuple(images),
             last_frame=last_frame,
             video=clip,
             characters=way.characters,
-            audio=source_order.audio if ask.audio is None else ask.audio,
+            audio=_audio(ask, way),
             seed=source_order.seed if ask.seed is None else ask.seed,
             negative_prompt=source_order.negative_prompt if ask.negative_prompt is None else ask.negative_prompt,
             metadata=merged_metadata(ask),
             adjusted=way.placements[0].settled.adjusted,
             reimagine=way.reimagine,
             channel=way.named,
+            channels=key.limits.channels,
             hops=hops.travelled.get(),
         )
 
     def _video(self, ask: Ask, key: Key, way: Route, video_id: str, order: Order) -> Video:
         first = way.placements[0]
         source = way.source
-        seconds, size = first.settled.seconds, first.settled.size
+        seconds, size = order.extension_seconds or first.settled.seconds, first.settled.size
         if ask.kind == "extend" and source is not None:
             # The object shows the stitched whole.
             seconds += source.seconds
@@ -190,6 +203,7 @@ class OrderDesk:
             fingerprint=ask.fingerprint,
             changed_at=self._core.clock(),
             holder=self._core.leases.primary,
+            price=_price(ask, way, first),
         )
 
     def _idempotent(self, video: Video, idempotency_key: str | None) -> Idempotent | None:
@@ -207,6 +221,35 @@ class OrderDesk:
 def bounds(server: Server) -> Bounds:
     """How many videos may wait. One key gets half of a queue that is not very short: there must be room for others."""
     return Bounds(server.max_queued, server.max_queued_per_key or max(server.max_queued // 2, LEAST_PER_KEY))
+
+
+def _priced(ask: Ask, key: Key, way: Route) -> Route:
+    """`way` without the channels whose price nobody knows, for a key with a budget. `Forbidden` where none is left."""
+    if key.limits.budget is None:
+        return way
+    known = tuple(one for one in way.placements if _price(ask, way, one) is not None)
+    if not known:
+        raise no_price(way.placements[0].offer.public)
+    unknown = {one.live.name: "its price is not known" for one in way.placements if one not in known}
+    return replace(way, placements=known, excluded={**way.excluded, **unknown})
+
+
+def _price(ask: Ask, way: Route, placement: Placement) -> int | None:
+    return price_of(
+        placement.offer.limits,
+        placement.settled,
+        audio=_audio(ask, way),
+        kind="create" if way.reimagine else ask.kind,
+        source_seconds=0 if way.source is None else way.source.seconds,
+    )
+
+
+def _audio(ask: Ask, way: Route) -> bool | None:
+    return _source_order(way).audio if ask.audio is None else ask.audio
+
+
+def _source_order(way: Route) -> Order:
+    return Order() if way.source is None else way.source.order
 
 
 def _check_exact(way: Route, upload: Upload, stored: StoredInput) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from proxy import money
 from proxy.channel import OPERATIONS
 from proxy.channels import LiveChannel, Offer
 from proxy.engine.core import Core
-from proxy.engine.requests import offer_of
 from proxy.engine.routing import pin_of, waiting_placements
 from proxy.errors import VideoNotFound
 from proxy.records import Attempt, Video
 from proxy.store import inbox
 from proxy.store.inbox import Audited, Dossier
+
+T = TypeVar("T")
 
 
 class Story(NamedTuple):
@@ -50,11 +54,12 @@ class Doubt(NamedTuple):
 class ChannelReport:
     """How a channel stands. `running` counts the videos that its upstream may be working on, over all processes;
     `throttled_for` are the seconds for which it takes no new ones, `open_for` those until it is tried again after it
-    tripped, and `why` is the reason of that."""
+    tripped, and `why` is the reason of that. `switched` is what an operator said over the file, None for nothing."""
 
     name: str
     type: str
     enabled: bool
+    switched: bool | None
     priority: int
     weight: float
     max_running: int | None
@@ -67,11 +72,22 @@ class ChannelReport:
     can: tuple[str, ...]
 
 
+class Offered(NamedTuple):
+    """The names that the configured channels have: their own, and those of their models."""
+
+    channels: frozenset[str]
+    models: frozenset[str]
+
+
 class Reports:
     """Nothing in here changes anything."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` of the store reads."""
+        return await self._core.store.read(function)
 
     async def story(self, video_id: str) -> Story:
         """All that is known of a video, whosever it is and whatever became of it. Raises `VideoNotFound`."""
@@ -113,7 +129,7 @@ class Reports:
             late=attempt.state == "taken",
             recovers=None if live is None else live.channel.able("recover"),
             grace_ends=video.changed_at + self._core.server.unknown_grace if pending else None,
-            price=None if live is None else _price(live, video),
+            price=None if video.price is None else float(money.dollars(video.price)),
         )
 
     async def audit(self, *, after: int | None, limit: int) -> tuple[list[Audited], bool]:
@@ -128,13 +144,19 @@ class Reports:
         found = [self._channel(live, running.pop(live.name, 0)) for live in self._core.channels]
         return found, dict(sorted(running.items()))
 
+    def offered(self) -> Offered:
+        """The channels of the file, the disabled ones too, and their models."""
+        live = list(self._core.channels)
+        return Offered(frozenset(one.name for one in live), frozenset(name for one in live for name in one.offers))
+
     def _channel(self, live: LiveChannel, running: int) -> ChannelReport:
         core, entry = self._core, live.entry
         breaker = core.breakers.of(live.name)
         return ChannelReport(
             name=live.name,
             type=entry.type,
-            enabled=entry.enabled,
+            enabled=live.enabled,
+            switched=live.switched,
             priority=entry.priority,
             weight=entry.weight,
             max_running=entry.max_running,
@@ -146,9 +168,3 @@ class Reports:
             offers=tuple(live.offers.values()),
             can=tuple(one for one in OPERATIONS if live.channel.able(one)),
         )
-
-
-def _price(live: LiveChannel, video: Video) -> float | None:
-    per_second = offer_of(live, video).limits.price_of(video.size, audio=video.order.audio)
-    seconds = video.seconds if video.order.extension_seconds is None else video.order.extension_seconds
-    return None if per_second is None else round(per_second * seconds, 4)

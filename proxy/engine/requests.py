@@ -50,7 +50,7 @@ class Submittable:
 def current(core: Core, placement: Placement) -> Placement | None:
     """`placement` on its channel as it is now; None where that left the file or was switched off meanwhile."""
     live = core.channels.get(placement.live.name)
-    if live is None or not live.entry.enabled:
+    if live is None or not live.enabled:
         return None
     return placement if live is placement.live else replace(placement, live=live)
 

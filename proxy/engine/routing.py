@@ -14,6 +14,7 @@ from proxy.engine.requests import Placement, offer_of
 from proxy.errors import (
     ApiError,
     ChannelUnavailable,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
     RemixUnsupported,
@@ -22,7 +23,7 @@ from proxy.errors import (
     VideoNotCompleted,
     VideoNotFound,
 )
-from proxy.records import Ask, Character, Key, Upload, Video
+from proxy.records import Ask, Character, Key, KeyLimits, Upload, Video
 
 DEFAULT_MODEL = "sora-2"
 
@@ -88,28 +89,34 @@ async def _route(core: Core, ask: Ask, key: Key, named: str | None) -> Route:
     if ask.kind == "create":
         model = ask.model or DEFAULT_MODEL
         serving = [(live, live.offers[model]) for live in core.channels if model in live.offers]
+        serving = [(live, offer) for live, offer in serving if key.limits.allows(model, live.name)]
         if not serving:
             raise _no_model(ask.model)
         serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
             raise InvalidRequest(f"The channel '{named}' does not serve the model '{model}'.", param="metadata.channel")
     else:
-        if ask.model is not None and not any(ask.model in live.offers for live in core.channels):
+        may = key.limits.allows
+        if ask.model is not None and not any(
+            ask.model in live.offers and may(ask.model, live.name) for live in core.channels
+        ):
             raise _no_model(ask.model)
         serving = [
-            (live, offer) for live in core.channels if (offer := _first_offer(live, ask.kind, ask.model)) is not None
+            (live, offer)
+            for live in core.channels
+            if (offer := _first_offer(live, ask.kind, ask.model, key.limits)) is not None
         ]
         serving = [(live, offer) for live, offer in serving if named in (None, live.name)]
         if not serving:
             by = "" if ask.model is None else f" with the model '{ask.model}'"
             raise UnsupportedOperation(f"No channel here can {ask.kind} an uploaded video{by}.", param="video")
-    enabled = [(live, offer) for live, offer in serving if live.entry.enabled]
+    enabled = [(live, offer) for live, offer in serving if live.enabled]
     if not enabled:
         raise ChannelUnavailable("Every channel that serves this model is switched off.")
     found, refusals = placements(ask, enabled)
     if not found:
         raise next(iter(refusals.values()))
-    excluded = {live.name: "switched off" for live, _ in serving if not live.entry.enabled}
+    excluded = {live.name: "switched off" for live, _ in serving if not live.enabled}
     excluded |= {name: error.message for name, error in refusals.items()}
     return Route(tuple(ranked(found)), excluded=excluded)
 
@@ -133,14 +140,16 @@ def waiting_placements(core: Core, video: Video) -> tuple[list[Placement], dict[
     """The placements of a video that waits, the best first, as the channels are now; and why others are none."""
     if (pin := pin_of(video)) is not None:
         live = core.channels.get(pin)
-        if live is None or not live.entry.enabled:
+        if live is None or not live.enabled:
             return [], {pin: "not in the file" if live is None else "switched off"}
         if video.kind != "create" or video.order.characters:
             offer = offer_of(live, video)
             return [Placement(live, offer, Settled(video.seconds, video.size))], {}
     serving = [(live, live.offers[video.model]) for live in core.channels if video.model in live.offers]
-    serving = [(live, offer) for live, offer in serving if live.entry.enabled and pin in (None, live.name)]
+    serving = [(live, offer) for live, offer in serving if live.enabled and pin in (None, live.name)]
     order = video.order
+    if (mine := order.channels) is not None:
+        serving = [(live, offer) for live, offer in serving if live.name in mine]
     # What it was accepted with holds for a channel that came or changed since, too.
     ask = Ask(
         kind="create",
@@ -186,7 +195,7 @@ def pinned_channel(core: Core, name: str) -> LiveChannel:
     live = core.channels.get(name)
     if live is None:
         raise ChannelUnavailable("The channel that made this video is no longer configured.")
-    if not live.entry.enabled:
+    if not live.enabled:
         raise ChannelUnavailable("The channel that made this video is switched off.")
     return live
 
@@ -209,16 +218,17 @@ async def _follow(core: Core, ask: Ask, key: Key, source_id: str) -> Route:
                 param="model",
             )
         offer = other
+    _check_allowed(key, offer, live)
     way = live.way(ask.kind, offer)
     if way is None:
         raise _cannot(ask.kind)
     check_metadata(ask, live.channel.priced_metadata, live.entry.allow_metadata)
     check_inputs(ask, offer.public, offer.limits)
-    settled = _settled_after(source, ask, offer, way, live.entry.mapping)
+    settled = settled_after(source, ask, offer, way, live.entry.mapping)
     return Route((Placement(live, offer, settled),), source=source, reimagine=way == "reimagine")
 
 
-def _settled_after(source: Video, ask: Ask, offer: Offer, way: str, mapping: Literal["strict", "nearest"]) -> Settled:
+def settled_after(source: Video, ask: Ask, offer: Offer, way: str, mapping: Literal["strict", "nearest"]) -> Settled:
     """The seconds and the size of what starts from `source`. Its size, and but for an extension its length, are the
     source's: no client can ask for others, so that limits which changed since are not held against them."""
     limits = offer.limits
@@ -277,15 +287,28 @@ async def _with_characters(core: Core, ask: Ask, key: Key) -> Route:
     offer = live.offers.get(model)
     if offer is None:
         raise InvalidRequest(f"The model '{model}' is not served by the channel of these characters.", param="model")
+    _check_allowed(key, offer, live)
     found, refusals = placements(ask, [(live, offer)])
     if not found:
         raise refusals[live.name]
     return Route(tuple(found), characters=tuple(character.upstream_id for character in characters))
 
 
-def _first_offer(live: LiveChannel, kind: str, model: str | None) -> Offer | None:
-    """What the channel would do `kind` with: `model`, or the first that can."""
-    able = {name: offer for name, offer in live.offers.items() if live.native(kind, offer)}
+def _check_allowed(key: Key, offer: Offer, live: LiveChannel) -> None:
+    if not key.limits.allows(offer.public, live.name):
+        raise Forbidden(
+            f"This API key may not use the model '{offer.public}' of the only channel that can do this. Ask the "
+            "operator for a key that may."
+        )
+
+
+def _first_offer(live: LiveChannel, kind: str, model: str | None, limits: KeyLimits) -> Offer | None:
+    """What the channel would do `kind` with for a key of these limits: `model`, or the first that can."""
+    able = {
+        name: offer
+        for name, offer in live.offers.items()
+        if live.native(kind, offer) and limits.allows(name, live.name)
+    }
     if model is not None:
         return able.get(model)
     return able.get(DEFAULT_MODEL) or next(iter(able.values()), None)

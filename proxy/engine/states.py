@@ -4,7 +4,7 @@
        ▲                  │  │                  (a job that is finished at once goes straight to ended)
        └────requeued──────┘  ├──uncertain──▶ unknown ──taken──▶ running
                              └──refused──▶ refused
-    any of them ──failed──▶ ended;   any of them ──deleted──▶ deleted
+    any of them ──failed──▶ ended;   any of them ──deleted──▶ deleted (──unpaid──▶ its price is given back)
 
 States only move forward (P6): a terminal stage is final, progress never falls, in_progress never becomes queued again.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from proxy import money
 from proxy.models import JobError, UpstreamJob
 from proxy.records import Stage, Video
 
@@ -56,7 +57,7 @@ def uncertain(video: Video, *, now: float) -> Video:
 def refused(video: Video, *, now: float) -> Video:
     """Its client is told now that it was not taken: nothing of it stays visible."""
     _need(video, "submitting", "waiting")
-    return replace(video, stage="refused", status="failed", changed_at=now)
+    return replace(video, stage="refused", status="failed", cost=_nothing(video), changed_at=now)
 
 
 def taken(video: Video, job: UpstreamJob, *, now: float) -> Video:
@@ -99,15 +100,27 @@ def failed(video: Video, error: JobError, *, now: float) -> Video:
         status="failed",
         error_code=error.code,
         error_message=error.message,
+        cost=_nothing(video),
         changed_at=now,
     )
 
 
-def deleted(video: Video, *, now: float) -> Video:
-    """Its owner wants it no more."""
+def deleted(video: Video, *, now: float, cancelled: bool = False) -> Video:
+    """Its owner wants it no more. `cancelled`: its upstream has stopped making it; what is forgotten while it may be
+    made there is paid for."""
     if video.stage in ("refused", "deleted"):
         raise IllegalMove(f"video {video.id} is {video.stage}")
-    return replace(video, stage="deleted", changed_at=now)
+    cost = video.cost
+    if video.stage in ACTIVE:
+        cost = _nothing(video) if cancelled or video.stage == "waiting" else video.price
+    return replace(video, stage="deleted", cost=cost, changed_at=now)
+
+
+def unpaid(video: Video, attempt_id: str, *, now: float) -> Video:
+    """It was forgotten while this attempt was on its way, and that turned out to cost nothing for it."""
+    if video.stage != "deleted" or video.attempt_id != attempt_id or video.completed_at is not None:
+        raise IllegalMove(f"video {video.id} is {video.stage}, and its price is not that of attempt {attempt_id}")
+    return replace(video, cost=_nothing(video), changed_at=now)
 
 
 def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
@@ -127,6 +140,7 @@ def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
             stage="ended",
             status="completed",
             progress=100,
+            cost=_due(video, job),
             completed_at=max(int(now), video.created_at),
             changed_at=now,
         )
@@ -137,6 +151,18 @@ def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
         status="in_progress" if "in_progress" in (job.status, video.status) else "queued",
         progress=max(video.progress, int(job.progress or 0)),
     )
+
+
+def _nothing(video: Video) -> int | None:
+    return None if video.price is None else 0
+
+
+def _due(video: Video, job: UpstreamJob) -> int | None:
+    """What it costs by what was delivered, never more than by what was ordered. A part of a second is what a codec
+    leaves out."""
+    if video.price is None or job.delivered is None or job.delivered > video.billed_seconds - 1:
+        return video.price
+    return money.share(video.price, job.delivered, video.billed_seconds)
 
 
 def _upstreams_end(video: Video) -> int | None:
@@ -162,6 +188,7 @@ def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
         # An address may lie in the facts too.
         url_expires_at=known.url_expires_at if job.url is None and job.url_expires_at is None else job.url_expires_at,
         film=job.film,
+        delivered=known.delivered if job.delivered is None else job.delivered,
     )
 
 

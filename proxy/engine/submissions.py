@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +12,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from proxy.accounts.limits import check_dearer
 from proxy.channels import LiveChannel
 from proxy.engine import states
 from proxy.engine.core import Core, NotSent, log, plugin_fault
 from proxy.engine.decisions import explain
+from proxy.engine.limits import Settled, price_of
 from proxy.engine.requests import Placement, Submittable, build, current, submit
 from proxy.engine.states import IllegalMove
 from proxy.errors import ApiError, Outcome, Throttled
@@ -165,9 +168,22 @@ class Submitter:
             log.warning(
                 "video %s: what its upstream said is kept with attempt %s: %s", submission.video.id, attempt.id, error
             )
-            await self._core.keep(replace(attempt, job=job))
+            if attempt.state == "refused":
+                await self._unpaid(attempt)
+            else:
+                await self._core.keep(replace(attempt, job=job))
             return False
         return True
+
+    async def _unpaid(self, attempt: Attempt) -> None:
+        """Record how an attempt went that costs nothing, and give its price back where the owner of the video deleted
+        that while it was on its way."""
+        now = self._core.clock()
+        step = partial(states.unpaid, attempt_id=attempt.id, now=now)
+        try:
+            await self._core.move(attempt.video_id, step, attempt=attempt, surely=True, anyones=True)
+        except (IllegalMove, LeaseLost):
+            await self._core.keep(attempt)
 
     async def _taken(self, submission: Submission, live: LiveChannel, job: UpstreamJob, attempt: Attempt) -> None:
         core = self._core
@@ -180,6 +196,9 @@ class Submitter:
             if submission.video.stage == "running":
                 self.taken.put_nowait(submission.video)
             return
+        if job.status == "failed":
+            await self._unpaid(ended)
+            return
         video = await core.newest(submission.video.id)
         if video is not None and video.stage == "deleted" and live.channel.able("cancel"):
             # Its owner deleted it by force while the request was on the wire. A cancel that fails is no fault of the
@@ -191,6 +210,9 @@ class Submitter:
                 log.warning("video %s was not cancelled at channel %s: %s", video.id, live.name, said)
             except Exception as error:
                 plugin_fault(live, error, "cancel", (job.id,))
+            else:
+                if job.status != "completed":
+                    await self._unpaid(ended)
 
     async def _unknown(self, submission: Submission, attempt: Attempt) -> None:
         now = self._core.clock()
@@ -246,7 +268,7 @@ class Submitter:
                 continue
             except (IllegalMove, LeaseLost):
                 core.release(placement.live.name, video_id)
-                await core.keep(attempt)
+                await self._unpaid(attempt)
                 return Moved.OVER
             except (StoreBusy, OSError) as error:
                 # Nothing was sent there; it waits in the queue for a disk that can be used.
@@ -271,16 +293,23 @@ async def record_attempt(
     ended; answers the video and what to submit.
 
     Raises `ChannelFull` where another process took the last place, an `InvalidRequest` where the channel cannot take
-    it."""
+    it, `InsufficientQuota` where it is dearer there than the budget of its key allows."""
     attempt_id = new_id("att")
     now = core.clock()
+    last = video
 
     def began(current: Video) -> Video:
+        nonlocal last
+        last = current
         return began_on(current, placement, attempt_id, now)
+
+    def also(db: sqlite3.Connection) -> None:
+        if refused is not None:
+            attempts.save(db, refused)
+        check_dearer(db, last, began(last))
 
     ready = await build(core, placement.live, placement.offer.limits, began(video), attempt_id)
     attempt = Attempt(id=attempt_id, video_id=video.id, channel=placement.live.name, started_at=now, decision=decision)
-    also = None if refused is None else partial(attempts.save, attempt=refused)
     return await core.move(video.id, began, attempt=attempt, cap=core.cap(placement.live), also=also), ready
 
 
@@ -291,9 +320,17 @@ def refusal_of(live: LiveChannel, error: Exception) -> ApiError:
 
 def began_on(video: Video, placement: Placement, attempt_id: str, now: float) -> Video:
     """`video` with an attempt on `placement`, and the values ordered there."""
-    settled: dict[str, object] = {}
-    if video.kind == "create":
-        settled = {"seconds": placement.settled.seconds, "size": placement.settled.size}
+    # What starts from another video has that one's size, and an extension both lengths: they are not of the channel.
+    new = video.kind == "create"
+    ordered = placement.settled if new else Settled(video.billed_seconds, video.size)
+    settled: dict[str, object] = {"seconds": ordered.seconds, "size": ordered.size} if new else {}
+    settled["price"] = price_of(
+        placement.offer.limits,
+        ordered,
+        audio=video.order.audio,
+        kind="create" if video.order.reimagine else video.kind,
+        source_seconds=video.seconds - video.billed_seconds,
+    )
     return states.began(
         video,
         channel=placement.live.name,

@@ -13,11 +13,11 @@ import msgspec
 
 from proxy.errors import StoreError
 from proxy.records import Attempt, Character, Idempotent, Key, Video
-from proxy.store import attempts, characters, idempotency, keys, outbox, schema, settings, videos
+from proxy.store import attempts, characters, idempotency, keys, ledger, outbox, schema, settings, videos
 from proxy.store.connection import Connection, connect, create_file, find_file
 from proxy.store.errors import StaleVideo
 from proxy.store.recent import Recent
-from proxy.store.room import Bounds, Cap
+from proxy.store.room import Allowance, Bounds, Cap
 from proxy.store.writer import MAX_BATCH, Fence, Writer
 
 T = TypeVar("T")
@@ -84,6 +84,10 @@ class Store:
         """What `function` answers once its change is durable; it is atomic, and neither begins nor commits."""
         return await self._writer.do(function)
 
+    def later(self, function: Callable[[sqlite3.Connection], None]) -> None:
+        """Write what can be lost in a crash, such as when something was last used: with the next commit, or soon."""
+        self._writer.later(function)
+
     # ---------------------------------------------------------------- videos
 
     async def accept(
@@ -94,20 +98,25 @@ class Store:
         *,
         cap: Cap | None = None,
         bounds: Bounds | None = None,
+        allowance: Allowance | None = None,
         also: Also | None = None,
     ) -> None:
         """Store a new video with its first attempt and its Idempotency-Key, and whatever `also` writes, in one commit.
 
         `DuplicateKey` when the API key has used the Idempotency-Key already; `ChannelFull` where `cap` leaves no place,
-        `QueueFull` where it would wait beyond `bounds`; `LeaseLost`.
+        `QueueFull` where it would wait beyond `bounds`; `RateLimited` or `InsufficientQuota` where it would go beyond
+        the key's `allowance`; `LeaseLost`.
         """
 
         def operation(db: sqlite3.Connection) -> None:
+            if allowance is not None:
+                allowance.check(db, video.price)
             if bounds is not None:
                 bounds.check(db, video.key_id)
             if cap is not None:
                 cap.check(db)
             videos.insert(db, video)
+            ledger.note(db, None, video)
             if attempt is not None:
                 attempts.save(db, attempt)
             if idempotent is not None:
@@ -132,8 +141,8 @@ class Store:
         Answers the video as it is stored, its version one higher; `StaleVideo` when the row is of another version or
         not there; `ChannelFull` where `cap` leaves no place; `LeaseLost`. `tenant`, `key_id`, `kind`, `created_at`,
         `fingerprint`, `holder`, `replaces_id` and `answered` stay what they are. `before` is what `video` was made
-        from: a change of its public status goes into the outbox. `forget_idempotency` frees the Idempotency-Keys that
-        stand for the video.
+        from: a change of its public status goes into the outbox, one of its money into the ledger. `forget_idempotency`
+        frees the Idempotency-Keys that stand for the video.
         """
         known = self._recent.get(video.id)
 
@@ -143,6 +152,7 @@ class Store:
             changed = videos.update(db, video, known)
             if before is not None:
                 outbox.note(db, before, video)
+                ledger.note(db, before, video)
             if attempt is not None:
                 attempts.save(db, attempt)
             if forget_idempotency:

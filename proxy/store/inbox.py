@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.errors import ReelgateError
 from proxy.records import Attempt, AttemptState, Settlement, Video
-from proxy.store import attempts, videos
+from proxy.store import attempts, ledger, videos
 
 # In doubt is an attempt with an unknown outcome, and one that the upstream took when the video could not have it any
 # more: a paid job that nobody delivers. Each half is served by its own partial index.
@@ -124,6 +124,7 @@ def attach(db: sqlite3.Connection, attempt: Attempt, new: Video | None) -> None:
         raise JobTaken(row[0])
     if new is not None:
         videos.insert(db, new)
+        ledger.note(db, None, new)
         attempts.save(db, attempt)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from proxy.store import videos
+from proxy import money
+from proxy.errors import InsufficientQuota, RateLimited
+from proxy.store import ledger, videos
 from proxy.store.errors import ChannelFull, QueueFull
 
 FULL_WAIT = 30.0
@@ -37,4 +39,30 @@ class Bounds(NamedTuple):
         if videos.waiting(db, key_id) >= self.per_key:
             raise QueueFull(
                 "Too many videos of this API key are waiting. Please try again later.", retry_after=FULL_WAIT
+            )
+
+
+class Allowance(NamedTuple):
+    """What one API key may still order: `running` unfinished videos at once (0: any number), and `budget` (see
+    `proxy.money`; None: any amount) of what it ordered since `since` (unix seconds)."""
+
+    key_id: str
+    running: int = 0
+    budget: int | None = None
+    since: float = 0.0
+
+    def check(self, db: sqlite3.Connection, price: int | None) -> None:
+        """`RateLimited` where one video more, `InsufficientQuota` where its `price` would be too much."""
+        if self.running and videos.active(db, self.key_id) >= self.running:
+            raise RateLimited(
+                f"This API key may have {self.running} unfinished videos at once. Please wait until one has ended.",
+                retry_after=FULL_WAIT,
+            )
+        if self.budget is None:
+            return
+        left = max(self.budget - ledger.spent(db, self.key_id, self.since), 0)
+        if (price or 0) > left:
+            raise InsufficientQuota(
+                f"This video costs ${money.shown(price or 0)}, and ${money.shown(left)} of the budget of this API key "
+                f"of ${money.shown(self.budget)} are left."
             )

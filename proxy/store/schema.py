@@ -220,6 +220,89 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX archive_leaving ON archive (video_id) WHERE state = 'removed' AND size IS NOT NULL",
         "PRAGMA user_version = 3",
     ),
+    (
+        # Amounts are whole billionths of a dollar (proxy/money.py): `price` of what was ordered, `cost` in the end.
+        "ALTER TABLE videos ADD COLUMN price INTEGER",
+        "ALTER TABLE videos ADD COLUMN cost INTEGER",
+        "CREATE INDEX videos_by_time ON videos (created_at)",
+        "CREATE INDEX videos_active ON videos (key_id) WHERE stage IN ('waiting', 'submitting', 'unknown', 'running')",
+        "CREATE INDEX videos_from ON videos (source_id) WHERE source_id IS NOT NULL",
+        # `reserved_at` is when the video was ordered: what is given back, is given back to the budget of that time.
+        """
+        CREATE TABLE ledger (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            reserved_at INTEGER NOT NULL,
+            tenant TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            video_id TEXT NOT NULL,
+            model TEXT NOT NULL,
+            channel TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            amount INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX ledger_of_key ON ledger (key_id, reserved_at, amount) WHERE amount <> 0",
+        "CREATE INDEX ledger_of_video ON ledger (video_id, seq)",
+        "CREATE INDEX ledger_by_time ON ledger (reserved_at) WHERE amount <> 0",
+        """
+        CREATE TRIGGER ledger_stays BEFORE UPDATE ON ledger
+        BEGIN SELECT RAISE(ABORT, 'the ledger only appends'); END
+        """,
+        """
+        CREATE TRIGGER ledger_keeps BEFORE DELETE ON ledger
+        BEGIN SELECT RAISE(ABORT, 'the ledger only appends'); END
+        """,
+        # The limits of a key, as JSON.
+        "ALTER TABLE keys ADD COLUMN limits BLOB",
+        "CREATE INDEX keys_of_tenant ON keys (tenant, created_at)",
+        """
+        CREATE TABLE users (
+            id TEXT PRIMARY KEY NOT NULL,
+            name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+            role TEXT NOT NULL,
+            tenant TEXT NOT NULL UNIQUE,
+            password TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            password_at INTEGER NOT NULL,
+            disabled_at INTEGER,
+            last_login_at INTEGER
+        ) STRICT
+        """,
+        # `digest` is the SHA-256 of what the cookie says.
+        """
+        CREATE TABLE sessions (
+            digest BLOB PRIMARY KEY NOT NULL,
+            id TEXT NOT NULL UNIQUE,
+            user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            created_at REAL NOT NULL,
+            seen_at REAL NOT NULL,
+            address TEXT NOT NULL,
+            agent TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX sessions_of_user ON sessions (user_id, created_at)",
+        # Failed logins, by account and by address: see proxy/accounts/logins.py.
+        """
+        CREATE TABLE login_failures (
+            subject TEXT NOT NULL,
+            at REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX login_failures_of_subject ON login_failures (subject, at)",
+        # What is sent to an endpoint, newest first.
+        "CREATE INDEX deliveries_by_time ON deliveries (endpoint_id, created_at, id)",
+        # What an operator switched off or on over channels.yaml.
+        """
+        CREATE TABLE channel_switches (
+            channel TEXT PRIMARY KEY NOT NULL,
+            enabled INTEGER NOT NULL,
+            at REAL NOT NULL,
+            actor TEXT NOT NULL
+        ) STRICT
+        """,
+        "PRAGMA user_version = 4",
+    ),
 )
 
 TABLES: Final = frozenset(
@@ -227,6 +310,7 @@ TABLES: Final = frozenset(
         *("videos", "attempts", "idempotency", "characters", "keys", "settings"),
         *("workers", "outbox", "webhook_endpoints", "deliveries", "audit"),
         *("files", "archive"),
+        *("ledger", "users", "sessions", "login_failures", "channel_switches"),
     }
 )
 """Ours; others in the same file, such as a replication tool's, are left alone."""

@@ -15,23 +15,23 @@ from proxy.store.errors import StaleVideo
 _SELECT: Final = """
     SELECT id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
            created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
-           fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, answered, order_json,
-           job_json
+           fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, price, cost, answered,
+           order_json, job_json
     FROM videos
 """
 _INSERT: Final = """
     INSERT INTO videos (
         id, tenant, key_id, kind, model, upstream_model, channel, stage, status, progress, prompt, seconds, size,
         created_at, completed_at, expires_at, source_id, error_code, error_message, metadata, attempt_id,
-        fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, answered, order_json,
-        job_json
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        fingerprint, changed_at, submit_after, version, holder, replaces_id, replaced_by_id, price, cost, answered,
+        order_json, job_json
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _FIELDS: Final = (
     *("id", "tenant", "key_id", "kind", "model", "upstream_model", "channel", "stage", "status", "progress", "prompt"),
     *("seconds", "size", "created_at", "completed_at", "expires_at", "source_id", "error_code", "error_message"),
     *("metadata", "attempt_id", "fingerprint", "changed_at", "submit_after", "version", "holder", "replaces_id"),
-    "replaced_by_id",
+    *("replaced_by_id", "price", "cost"),
 )
 """The columns above, in their order, that are kept as they are; `answered`, `order_json` and `job_json` follow."""
 
@@ -41,7 +41,7 @@ _UPDATE: Final = """
     SET model = ?, upstream_model = ?, channel = ?, stage = ?, status = ?, progress = ?, prompt = ?, seconds = ?,
         size = ?, completed_at = ?, expires_at = ?, source_id = ?, error_code = ?, error_message = ?, metadata = ?,
         order_json = ?, job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, replaced_by_id = ?,
-        version = version + 1
+        price = ?, cost = ?, version = version + 1
     WHERE id = ? AND version = ?
     RETURNING version, answered
 """
@@ -49,13 +49,13 @@ _UPDATE: Final = """
 _ADVANCE: Final = """
     UPDATE videos
     SET stage = ?, status = ?, progress = ?, completed_at = ?, expires_at = ?, error_code = ?, error_message = ?,
-        job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, version = version + 1
+        job_json = ?, attempt_id = ?, changed_at = ?, submit_after = ?, cost = ?, version = version + 1
     WHERE id = ? AND version = ?
     RETURNING version, answered
 """
 _ORDERED: Final = (
     *("model", "upstream_model", "channel", "prompt", "seconds", "size", "source_id", "metadata", "order"),
-    "replaced_by_id",
+    *("replaced_by_id", "price"),
 )
 """The fields that `_UPDATE` writes and `_ADVANCE` leaves."""
 _MARK_ANSWERED: Final = "UPDATE videos SET answered = 1 WHERE id = ? AND answered = 0"
@@ -75,6 +75,9 @@ _UNFINISHED_OF: Final = (
 )
 _WAITING: Final = "SELECT COUNT(*) FROM videos WHERE stage = 'waiting'"
 _WAITING_OF_KEY: Final = "SELECT COUNT(*) FROM videos WHERE stage = 'waiting' AND key_id = ?"
+_ACTIVE: Final = """
+    SELECT COUNT(*) FROM videos WHERE key_id = ? AND stage IN ('waiting', 'submitting', 'unknown', 'running')
+"""
 _AT_UPSTREAM: Final = """
     SELECT COUNT(*) FROM videos WHERE channel = ? AND stage IN ('submitting', 'unknown', 'running')
 """
@@ -136,6 +139,7 @@ def _advance(db: sqlite3.Connection, video: Video) -> list[Any]:
             video.attempt_id,
             video.changed_at,
             video.submit_after,
+            video.cost,
             video.id,
             video.version,
         ),
@@ -167,6 +171,8 @@ def _rewrite(db: sqlite3.Connection, video: Video) -> list[Any]:
             video.changed_at,
             video.submit_after,
             video.replaced_by_id,
+            video.price,
+            video.cost,
             video.id,
             video.version,
         ),
@@ -199,6 +205,11 @@ def waiting(db: sqlite3.Connection, key_id: str | None = None) -> int:
     """How many wait for their submission, in all or of one API key."""
     found = db.execute(_WAITING) if key_id is None else db.execute(_WAITING_OF_KEY, (key_id,))
     return int(found.fetchone()[0])
+
+
+def active(db: sqlite3.Connection, key_id: str) -> int:
+    """How many videos of an API key are not finished."""
+    return int(db.execute(_ACTIVE, (key_id,)).fetchone()[0])
 
 
 def at_upstream(db: sqlite3.Connection, channel: str) -> int:

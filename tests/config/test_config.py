@@ -270,7 +270,7 @@ MISTAKES = {
         ONE + "  allow_hosts:\n  - x\n  - http://y\n",
         "6: channels[0].allow_hosts[1] (channel a): must be a name or an address",
     ),
-    "price": (ONE + "  price: 0.4\n", "4: channels[0].price (channel a): must look like {per_second: 0.40}"),
+    "price": (ONE + "  price: 0.4\n", "4: channels[0].price (channel a): must look like {per_second: 0.40,"),
     "negative price": (
         ONE + "  price: {per_second: -1}\n",
         "4: channels[0].price.per_second (channel a): must be a number of at least 0",

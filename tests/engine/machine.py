@@ -20,6 +20,7 @@ from tests.engine.machine_laws import (
     MOST_WAITING,
     PAUSE,
     POLL_TIMEOUT,
+    PRICES,
     QUEUE_TIMEOUT,
     TRIES,
     UNKNOWN_GRACE,
@@ -65,7 +66,7 @@ def entries(settings: dict[str, Setting]) -> str:
             lines.append(
                 f"  - {{name: {name}, type: {one.type}, models: [{', '.join(one.models)}], poll_every: 2, "
                 f"enabled: {str(one.enabled).lower()}, max_running: {one.max_running}, priority: {one.priority}, "
-                f"poll_timeout: {POLL_TIMEOUT}, timeout: {{total: 5}}, "
+                f"poll_timeout: {POLL_TIMEOUT}, timeout: {{total: 5}}, price: {{per_second: {PRICES[name]}}}, "
                 f"breaker: {{failures: {TRIES}, error_rate: 1, pause: {PAUSE}}}}}"
             )
     return "\n".join(lines)

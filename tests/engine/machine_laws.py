@@ -19,6 +19,8 @@ UNKNOWN_GRACE: Final = 40.0
 QUEUE_TIMEOUT: Final = 90.0
 POLL_TIMEOUT: Final = 200.0
 PAUSE: Final = 20.0
+PRICES: Final = {"alpha": 0.1, "beta": 0.25, "gamma": 0.0}
+"""US dollars per second, by channel."""
 TRIES: Final = 3
 """Of a breaker: the failures in a row that trip it, and its first pause."""
 MOST_WAITING: Final = 8
@@ -30,6 +32,8 @@ NEXT: Final[Mapping[str, tuple[str, ...]]] = {
     "unknown": ("running", "ended", "deleted"),
     "running": ("running", "ended", "deleted"),
     "ended": ("deleted",),
+    # It was forgotten while it was on its way, and is given back.
+    "deleted": ("deleted",),
 }
 RANK: Final = {"queued": 0, "in_progress": 1, "completed": 2, "failed": 2}
 NEXT_OF_ATTEMPT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,6 +47,12 @@ _VIDEOS: Final = """
     FROM videos ORDER BY id
 """
 _ATTEMPTS: Final = "SELECT id, video_id, channel, state, started_at, upstream_id FROM attempts"
+_BILLS: Final = """
+    SELECT videos.id, stage, status, seconds, videos.channel, price, cost, SUM(amount),
+           SUM(ledger.kind IN ('settled', 'refunded')), SUM(ledger.kind = 'reserved'),
+           (SELECT state FROM attempts WHERE attempts.id = videos.attempt_id)
+    FROM videos LEFT JOIN ledger ON ledger.video_id = videos.id GROUP BY videos.id
+"""
 _OUTBOX: Final = "SELECT seq, video_id, before, after FROM outbox WHERE seq > ? ORDER BY seq"
 
 
@@ -115,6 +125,32 @@ class Setting:
         return self.present and self.enabled, self.max_running
 
 
+def _check_bill(
+    video_id: str,
+    stage: str,
+    status: str,
+    seconds: int,
+    channel: str,
+    price: int,
+    cost: int | None,
+    booked: int,
+    ends: int,
+    reserved: int,
+    last: str | None,
+) -> None:
+    """The ledger says what the video says, at every moment: reserved once, settled or given back once."""
+    over = stage in ("ended", "refused", "deleted")
+    assert price == round(seconds * PRICES[channel] * 10**9), f"{video_id} costs {price} at {channel}"
+    assert (cost is not None) == over, f"{video_id} is {stage} and its cost is {cost}"
+    assert reserved == 1, f"{video_id} was reserved {reserved} times"
+    assert over <= ends <= over + (stage == "deleted"), f"{video_id} is {stage} and was settled {ends} times"
+    assert booked == (cost if over else price), f"{video_id}: {booked} is booked of {price}, {cost}"
+    assert not (stage == "deleted" and last in ("refused", "absent") and cost), f"{video_id} was refused: {cost}"
+    if over and stage != "deleted":
+        due = price if status == "completed" else 0
+        assert cost == due, f"{video_id} is {status} and costs {cost}"
+
+
 class Laws:
     """Raises an `AssertionError` that says which promise was broken."""
 
@@ -175,6 +211,8 @@ class Laws:
                 change = self._moved(known_row, row)
             assert noted.get(row.id, []) == change, f"{row.id}: {change} happened, {noted.get(row.id)} is to be told"
             self.changes[row.id] += change
+        for bill in self.read(_BILLS):
+            _check_bill(*bill)
 
     def _accepted(self, row: Row) -> None:
         assert row.status == "queued", row
@@ -209,7 +247,8 @@ class Laws:
         if row.stage == "ended":
             self._ended(before, row)
         word = "deleted" if row.stage == "deleted" else row.status
-        return [] if word == before.status or row.stage == "refused" else [(before.status, word)]
+        unseen = row.stage == "refused" or before.stage == "deleted"
+        return [] if word == before.status or unseen else [(before.status, word)]
 
     def _placed(self, row: Row, *, failover: bool = False) -> None:
         """It takes a place at a channel."""

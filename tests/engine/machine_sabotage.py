@@ -25,7 +25,7 @@ from proxy.engine.submissions import Submission, Submitter
 from proxy.engine.waiting import WaitingQueue
 from proxy.models import UpstreamJob
 from proxy.records import Attempt, Key, Video
-from proxy.store import Store, attempts, idempotency, outbox
+from proxy.store import Store, attempts, idempotency, ledger, outbox
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
@@ -178,6 +178,20 @@ def nothing_is_looked_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "_look_up", nothing)
 
 
+def nothing_is_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(states, "_nothing", lambda video: video.price)
+
+
+def another_channels_price_is_booked_twice(patch: pytest.MonkeyPatch) -> None:
+    write = ledger._write
+
+    def forgetful(db: sqlite3.Connection, video: Video, kind: str, amount: int, **rest: Any) -> None:
+        if kind != "moved" or amount > 0:
+            write(db, video, kind, amount, **rest)  # type: ignore[arg-type]
+
+    patch.setattr(ledger, "_write", forgetful)
+
+
 def a_breaker_never_trips(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Trial, "failed", lambda self, why: None)
 
@@ -203,5 +217,7 @@ SABOTAGES: Final[tuple[Sabotage, ...]] = (
     tenants_see_each_other,
     a_deletion_is_answered_and_not_made,
     nothing_is_looked_up,
+    nothing_is_given_back,
+    another_channels_price_is_booked_twice,
     a_breaker_never_trips,
 )

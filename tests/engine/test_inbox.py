@@ -81,12 +81,13 @@ async def test_the_end_of_the_grace_time_keeps_the_evidence(launch: Launch) -> N
 
 
 async def test_a_channel_that_left_hides_nothing(launch: Launch) -> None:
-    """Without its channel a doubt stays in the inbox; what the channel would know is left out."""
+    """Without its channel a doubt stays in the inbox, with what it was to cost; what the channel would know is left
+    out."""
     product = await launch(BRIEF, plugins=PLUGINS)
     video_id = await failed(product)
     await core_of(product).channels.apply([])
     (doubt,) = await doubts(product)
-    assert (doubt.dossier.video.id, doubt.recovers, doubt.price) == (video_id, None, None)
+    assert (doubt.dossier.video.id, doubt.recovers, doubt.price) == (video_id, None, 1.0)
 
 
 # ---------------------------------------------------------------- not created, given up

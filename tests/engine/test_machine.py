@@ -141,6 +141,11 @@ def an_upstream_that_fails(machine: EngineMachine) -> None:
     order(machine)
 
 
+def a_channel_that_refuses(machine: EngineMachine) -> None:
+    answers(machine, "alpha", "refused")
+    order(machine, "any")
+
+
 SCENARIOS: Final[dict[Sabotage, Scenario]] = {
     sabotages.an_unknown_outcome_is_submitted_again: an_unknown_outcome,
     sabotages.an_interrupted_submission_is_submitted_again: a_kill_with_one_on_the_wire,
@@ -162,6 +167,8 @@ SCENARIOS: Final[dict[Sabotage, Scenario]] = {
     sabotages.tenants_see_each_other: one_video,
     sabotages.a_deletion_is_answered_and_not_made: one_video,
     sabotages.nothing_is_looked_up: one_that_can_be_looked_up,
+    sabotages.nothing_is_given_back: a_failure,
+    sabotages.another_channels_price_is_booked_twice: a_channel_that_refuses,
     sabotages.a_breaker_never_trips: an_upstream_that_fails,
 }
 

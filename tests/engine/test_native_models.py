@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.errors import UpstreamError
+from proxy.errors import UpstreamError, UpstreamRefused
 from tests.conftest import Launch, Product
 from tests.media.videos import clip
 
@@ -156,6 +156,19 @@ async def test_an_upload_goes_to_a_model_that_can(
         assert status == 200, body
         assert [request.model for request in asked] == [makes]
     assert product.channel("a").asked("create") == []
+
+
+async def test_an_upload_costs_what_it_costs_where_it_is_made(launch: Launch) -> None:
+    """A client's file that its first channel refused goes to another one, at the price of that."""
+    entries = "{name: a, type: studio, priority: 9}, {name: b, type: studio, price: {per_second: 0.1, edit: 0.7}}"
+    product = await launch(f"channels: [{entries}]", plugins=PLUGINS)
+    product.channel("a").then("edit", UpstreamRefused("no"))
+    form = aiohttp.FormData({"prompt": "at night", "model": "all"})
+    form.add_field("video", await asyncio.to_thread(clip), filename="film.mp4", content_type="video/mp4")
+    status, video, _ = await product.call("POST", "/v1/videos/edits", data=form)
+    assert status == 200, video
+    assert len(product.channel("b").asked("edit")) == 1
+    assert video["cost"]["value"] == 2.8
 
 
 @pytest.mark.parametrize("path", ["edits", "extensions"])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import sqlite3
 from typing import Any
 
 import openai
@@ -31,7 +32,7 @@ def channels(sim: OpenAISimulator, *, dead: int | None = None, grace: float = 1)
     text = f"server: {{submit_wait: 0.7, unknown_grace: {grace}, queue_timeout: 15}}\nchannels:\n"
     # Without a breaker, which would hold the storm off: tests/soak has one.
     common = "type: openai, models: [sora-2], poll_every: 0.05, timeout: {connect: 2, first_byte: 0.6, total: 2}"
-    common += ", breaker: null"
+    common += ", breaker: null, price: {per_second: 0.1}"
     if dead is not None:
         text += f"  - {{name: dead, {common}, base_url: 'http://127.0.0.1:{dead}', api_key: k, priority: 9}}\n"
     return text + f"  - {{name: up, {common}, base_url: '{sim.base_url}', api_key: sk-test}}\n"
@@ -51,6 +52,20 @@ def paid_by_prompt(sim: OpenAISimulator) -> dict[str, int]:
     for job in sim.jobs.values():
         counts[job.facts["prompt"]] = counts.get(job.facts["prompt"], 0) + 1
     return counts
+
+
+def check_books(server: ServerProcess, listed: list[dict[str, Any]], used: dict[str, Any]) -> None:
+    """The ledger, the videos, the objects and the usage say the same, to the billionth of a dollar."""
+    with contextlib.closing(sqlite3.connect(server.folder / "data" / "reelgate.db")) as db:
+        charges = dict(db.execute("SELECT id, COALESCE(cost, price) FROM videos"))
+        booked = dict(db.execute("SELECT video_id, SUM(amount) FROM ledger GROUP BY video_id"))
+        (reserved,) = db.execute("SELECT COUNT(*) FROM ledger WHERE kind = 'reserved'").fetchone()
+    assert booked == charges
+    assert reserved == len(charges)
+    assert {video["id"]: round(video["cost"]["value"] * 10**9) for video in listed}.items() <= charges.items()
+    assert all(video["cost"]["value"] == (0.4 if video["status"] == "completed" else 0) for video in listed)
+    assert all(video["cost"]["final"] for video in listed)
+    assert (used["videos"], round(used["cost"]["value"] * 10**9)) == (len(listed), sum(booked.values()))
 
 
 class Client:
@@ -172,7 +187,10 @@ async def test_nothing_is_lost_or_paid_twice_under_kill_9(spawn: Spawn, seed: in
         codes = {video["error"]["code"] for video in videos.values() if video["error"]}
         assert "outcome_unknown" in codes
         assert sum(video["status"] == "completed" for video in videos.values()) > KILLS
+        async with session.get(server.base_url + "/usage", headers=BEARER) as response:
+            used = (await response.json())["total"]
         assert await server.stop() == 0
+        check_books(server, list(videos.values()), used)
 
 
 @pytest.mark.parametrize("kind", [*FAULTS, "unreachable"])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.store import idempotency, outbox, videos, workers
+from proxy.store import idempotency, listing, outbox, videos, workers
 
+SEARCH = listing._values(listing.Filter(tenant="t", text="x")) | {"limit": 5, "stretch": 5}
 PLANS = {
     "oldest first": (videos._OLDEST_FIRST, ("t", "", 5), "videos_listed"),
     "newest first": (videos._NEWEST_FIRST, ("t", "~", 5), "videos_listed"),
+    "found of a tenant": (listing._MINE_OLDER, SEARCH, "videos_listed (tenant=? AND id>? AND id<?)"),
+    "found of all": (listing._ANYONES_NEWER, SEARCH, "sqlite_autoindex_videos_1 (id>? AND id<?)"),
+    "end of a stretch": (listing._ANYONES_END, SEARCH, "COVERING INDEX sqlite_autoindex_videos_1 (id>? AND id<?)"),
     "unfinished": (videos._UNFINISHED, (), "videos_unfinished"),
     "unfinished of workers": (videos._UNFINISHED_OF, (b"[1,2]",), "videos_unfinished"),
     "waiting": (videos._WAITING, (), "videos_waiting"),

@@ -63,6 +63,8 @@ async def test_every_field_survives_the_file(store, video_of):
         holder=7,
         replaces_id="video_1",
         replaced_by_id="video_2",
+        price=1_200_000_000,
+        cost=900_000_000,
     )
     assert {name for name in full.__struct_fields__ if getattr(full, name) == getattr(video_of(id=full.id), name)} <= {
         "id", "tenant", "key_id", "model", "upstream_model", "channel", "seconds", "size", "created_at", "version",
@@ -106,6 +108,8 @@ async def test_change_stores_every_field_that_may_change(store, video_of):
         submit_after=8.5,
         answered=True,
         replaced_by_id="video_y",
+        price=5,
+        cost=4,
     )
     changed = await store.change(wanted)
     assert changed == msgspec.structs.replace(wanted, version=1, answered=False)
