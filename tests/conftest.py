@@ -15,10 +15,14 @@ from aiohttp.test_utils import TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from proxy import config
+from proxy.accounts import passwords
 from proxy.accounts.keys import mint
 from proxy.api import SERVER_OPTIONS
 from proxy.app import WIRING, create_app, reload
 from proxy.engine import Core
+
+# The start of nearly every test makes the password of `admin`: what slows a guesser would slow them all.
+passwords.MEMORY_KIB = 64
 
 ADMIN_KEY = "rg_test-admin-key-0123456789abcdef"
 

@@ -97,7 +97,7 @@ print(*sorted(set(sys.modules) - before))
     assert not {one.partition(".")[0] for one in loaded} & {"aiohttp", "yaml", "sqlite3", "aiosqlite", "PIL", "pluggy"}
     assert {one for one in loaded if one.startswith("proxy.")} == {
         *("proxy.cli", "proxy.commands"),
-        *(f"proxy.commands.{one}" for one in ("plugins", "terminal", "videos")),
+        *(f"proxy.commands.{one}" for one in ("keys", "plugins", "stores", "terminal", "users", "videos")),
     }
 
 
@@ -153,6 +153,42 @@ def test_create_prints_the_key_alone_on_stdout(shell: Shell) -> None:
     assert result.stdout.count("\n") == 1
     assert "phone" in result.stderr
     assert KEY.fullmatch(shell("keys", "create", "--name", "tablet").stdout.strip())
+
+
+def test_limits_of_a_key_are_options_and_listed(shell: Shell) -> None:
+    """All of them, with what was spent; models and channels that the file has not are warned of, not refused."""
+    words = (
+        "--models l-1,gone --channels a,b --expires 30d --rpm 60 --max-running 2 "
+        "--budget 5 --period day --addresses 10.1.2.3/8,::1"
+    )
+    made = shell("keys", "create", "phone", *words.split())
+    assert KEY.fullmatch(made.stdout.strip())
+    warned = [line for line in made.stderr.splitlines() if line.startswith("warning: ")]
+    assert [line.split("'")[1] for line in warned] == ["gone", "b"]
+    row = shell("keys", "list").stdout.splitlines()[1]
+    for word in (
+        "$0.00 of $5.00 this day",
+        "models l-1,gone",
+        "channels a,b",
+        "60/min",
+        "2 running",
+        "10.0.0.0/8,::1/128",
+    ):
+        assert word in row
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        *(("--expires yesterday", 1), ("--rpm many", 1), ("--budget -5", 1), ("--budget 5 --period week", 1)),
+        *(("--addresses x", 1), ("--period day", 2)),
+    ],
+)
+def test_limits_that_mean_nothing_are_told(shell: Shell, words: str, code: int) -> None:
+    """In a sentence, and no key is made."""
+    done = shell("keys", "create", "phone", *words.split(), code=code)
+    assert done.stdout == ""
+    assert not (shell.folder / "data").exists()
 
 
 def test_list_shows_the_keys_without_their_secrets(shell: Shell) -> None:

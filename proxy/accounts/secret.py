@@ -9,6 +9,8 @@ from pathlib import Path
 from proxy.errors import StoreError
 
 FILE = "secret"
+SHORTEST = 32
+"""Bytes below which a secret could be guessed by whoever has something that it signed."""
 
 
 def load_secret(data: Path) -> bytes:
@@ -36,6 +38,6 @@ def load_secret(data: Path) -> bytes:
 
 def _read(file: Path) -> bytes:
     secret = file.read_bytes().strip()
-    if len(secret) < 32:
+    if len(secret) < SHORTEST:
         raise StoreError(f"{file}: too short to be a secret; remove it, and a new one is made at the next start")
     return secret

@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 def note(db: sqlite3.Connection, before: Video, after: Video) -> None:
     """Write down the step from `before` to `after`, where others can see it."""
-    if after.stage == "refused":
+    if after.stage == "refused" or before.stage == "deleted":
         return
     word = "deleted" if after.stage == "deleted" else after.status
     if word != before.status:

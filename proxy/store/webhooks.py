@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -49,6 +50,22 @@ class Delivery:
     next_at: float
 
 
+class Report(NamedTuple):
+    """A delivery as its owner is shown it, also one that ended. `last_status` is what the receiver answered last, None
+    where it gave no answer; `note` is a sentence about that; times are in unix seconds."""
+
+    id: str
+    event_type: str
+    video_id: str
+    created_at: float
+    state: DeliveryState
+    tries: int
+    next_at: float
+    ended_at: float | None
+    last_status: int | None
+    note: str
+
+
 _SELECT: Final = """
     SELECT id, tenant, name, url, event_types, secret, old_secret, old_secret_until, created_at, updated_at, stopped_at
     FROM webhook_endpoints
@@ -68,19 +85,23 @@ _COUNT: Final = "SELECT count(*) FROM webhook_endpoints WHERE tenant = ?"
 _FIND: Final = _SELECT + "WHERE tenant = ? AND id = ?"
 _OLDEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?"
 _NEWEST_FIRST: Final = _SELECT + "WHERE tenant = ? AND id < ? ORDER BY id DESC LIMIT ?"
-# Where the tenant is a key by itself, nobody can read its videos any more once that is revoked.
-_LISTENING: Final = (
-    _SELECT  # noqa: S608 - both parts are constants
-    + """
-    WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL AND NOT EXISTS (
-        SELECT 1 FROM keys WHERE keys.id = webhook_endpoints.tenant AND keys.revoked_at IS NOT NULL
-    )
-    ORDER BY id
-    """
-)
-_REVOKED_OF: Final = """
-    SELECT id FROM keys WHERE id IN (SELECT value FROM json_each(?)) AND revoked_at IS NOT NULL
+# Where the tenant is a key by itself, nobody can read its videos any more once that is revoked; that of the first admin
+# key is the user admin's too.
+_FORSAKEN: Final = """
+    keys.revoked_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM users WHERE users.tenant = keys.id)
+    AND NOT EXISTS (SELECT 1 FROM keys AS others WHERE others.tenant = keys.id AND others.revoked_at IS NULL)
 """
+_LISTENING: Final = (
+    _SELECT  # noqa: S608 - all parts are constants
+    + "WHERE tenant = ? AND created_at <= ? AND stopped_at IS NULL AND NOT EXISTS"
+    + "(SELECT 1 FROM keys WHERE keys.id = webhook_endpoints.tenant AND "
+    + _FORSAKEN
+    + ") ORDER BY id"
+)
+_REVOKED_OF: Final = (
+    "SELECT id FROM keys WHERE id IN (SELECT value FROM json_each(?)) AND "  # noqa: S608 - both parts are constants
+    + _FORSAKEN
+)
 _DELETE: Final = "DELETE FROM webhook_endpoints WHERE tenant = ? AND id = ?"
 _STOP: Final = "UPDATE webhook_endpoints SET stopped_at = ? WHERE id = ? AND url = ?"
 
@@ -112,6 +133,20 @@ _HOLD: Final = "UPDATE deliveries SET next_at = ? WHERE endpoint_id = ? AND stat
 _GIVE_UP: Final = """
     UPDATE deliveries SET state = 'failed', ended_at = ?, last_status = ?, note = ?
     WHERE endpoint_id = ? AND state = 'pending'
+"""
+_REPORTS: Final = """
+    SELECT id, event_type, video_id, created_at, state, tries, next_at, ended_at, last_status, note FROM deliveries
+    WHERE endpoint_id = ?1 AND (?2 IS NULL OR state = ?2) AND (created_at, id) < (?3, ?4)
+    ORDER BY created_at DESC, id DESC LIMIT ?5
+"""
+_COUNTS: Final = """
+    SELECT deliveries.endpoint_id, deliveries.state, count(*)
+    FROM webhook_endpoints JOIN deliveries ON deliveries.endpoint_id = webhook_endpoints.id
+    WHERE webhook_endpoints.tenant = ? GROUP BY 1, 2
+"""
+_STATE: Final = "SELECT state FROM deliveries WHERE id = ? AND endpoint_id = ?"
+_AGAIN: Final = """
+    UPDATE deliveries SET state = 'pending', next_at = ?, ended_at = NULL WHERE id = ? AND state <> 'pending'
 """
 _PRUNE: Final = "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE ended_at < ? LIMIT ?)"
 
@@ -252,6 +287,34 @@ def revoked(db: sqlite3.Connection, tenants: Collection[str]) -> set[str]:
 def give_up(db: sqlite3.Connection, endpoint_id: str, now: float, note: str) -> int:
     """Fail all that waits for an endpoint, without another try; how many deliveries that were."""
     return db.execute(_GIVE_UP, (now, None, note, endpoint_id)).rowcount
+
+
+def reports(
+    db: sqlite3.Connection,
+    endpoint_id: str,
+    *,
+    state: DeliveryState | None,
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[Report]:
+    """The next `limit` deliveries of an endpoint, newest first, behind that with this `created_at` and id; only those
+    in `state`, where that is given."""
+    values = (endpoint_id, state, *(before or (math.inf, _BEHIND_ALL_IDS)), limit)
+    return [Report(*row) for row in db.execute(_REPORTS, values)]
+
+
+def counts(db: sqlite3.Connection, tenant: str) -> dict[tuple[str, DeliveryState], int]:
+    """How many deliveries the tenant's endpoints have in which state: (id of an endpoint, state) -> number."""
+    return {(endpoint_id, state): number for endpoint_id, state, number in db.execute(_COUNTS, (tenant,))}
+
+
+def send_again(db: sqlite3.Connection, endpoint_id: str, delivery_id: str, now: float) -> bool:
+    """Let a delivery that ended be due at `now`; one that is still pending stays as it is. False where the endpoint has
+    none of that id."""
+    if db.execute(_STATE, (delivery_id, endpoint_id)).fetchone() is None:
+        return False
+    db.execute(_AGAIN, (now, delivery_id))
+    return True
 
 
 def prune(db: sqlite3.Connection, before: float, limit: int) -> int:
