@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +28,11 @@ Fields = dict[str, Any]
 Form = Literal["json", "multipart", "urlencoded"]
 
 FORMS: Final[tuple[Form, ...]] = ("json", "multipart", "urlencoded")
+_TYPES: Final = {
+    "json": "application/json",
+    "multipart": "multipart/form-data",
+    "urlencoded": "application/x-www-form-urlencoded",
+}
 MULTIPART_ONLY: Final[tuple[Form, ...]] = ("multipart",)
 STALL: Final = 60.0
 """Seconds without a byte after which a body is given up."""
@@ -69,7 +74,7 @@ def admit(request: web.Request, max_body: int) -> Form:
 
 @asynccontextmanager
 async def fields_of(
-    api: Api, request: web.Request, *, files: Collection[str], forms: Collection[Form] = FORMS
+    api: Api, request: web.Request, *, files: Collection[str], forms: Sequence[Form] = FORMS
 ) -> AsyncIterator[Fields]:
     """The fields of the request's body; `files` are the fields that may be uploaded files.
 
@@ -77,7 +82,7 @@ async def fields_of(
     """
     form = admit(request, api.settings.max_body)
     if form not in forms:
-        raise UnsupportedMediaType("This URL takes multipart/form-data only.", param="Content-Type")
+        raise UnsupportedMediaType(f"This URL takes {_TYPES[forms[0]]} only.", param="Content-Type")
     body = chunks(request, api.settings.max_body)
     spooled = _Spooled(api.uploads)
     try:

@@ -1,4 +1,5 @@
-"""`GET|HEAD /videos/{id}/content`: the bytes, for a key or for the holder of a signed link."""
+"""`GET|HEAD /videos/{id}/content`: the bytes, for a key, for a session of the dashboard or for the holder of a signed
+link."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from proxy.api import links, queries
-from proxy.api.auth import authenticate
+from proxy.api.auth import authenticate, authenticate_session, session_token, with_key
 from proxy.api.context import API
 from proxy.api.videos import visible
 from proxy.errors import ContentExpired, UpstreamGone
@@ -56,8 +57,9 @@ async def send(request: web.Request) -> web.StreamResponse:
 async def _allowed(request: web.Request) -> tuple[Video, Variant]:
     """The credential that is present first decides, also where another one would be good."""
     api = request.app[API]
-    if hdrs.AUTHORIZATION in request.headers or not links.is_signed(request.query):
-        key = await authenticate(request)
+    token = None if with_key(request) else session_token(request)
+    if token is not None or with_key(request) or not links.is_signed(request.query):
+        key = await authenticate(request) if token is None else await authenticate_session(request, token)
         return await visible(api, queries.video_id(request), key), queries.variant(request)
     video_id, variant = queries.video_id(request), queries.variant(request)
     links.check(api.secret, video_id, variant, request.query, now=time.time())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from aiohttp import web
 
 from proxy import hops
+from proxy.accounts.limits import Gate
 from proxy.api.access import Access, log_line
 from proxy.api.receipts import Receipts
 from proxy.config import Server
@@ -19,11 +20,14 @@ from proxy.models import Variant
 from proxy.records import Ask, Character, Key, Upload, Video
 
 if TYPE_CHECKING:
+    from proxy.accounts.administration import Administration
     from proxy.accounts.keys import Authenticator
+    from proxy.accounts.sessions import Sessions
     from proxy.engine.cards import ModelCard
     from proxy.engine.contents import Found
     from proxy.engine.inbox import Inbox
     from proxy.engine.reports import Reports
+    from proxy.engine.switches import Switches
     from proxy.engine.watching import Watcher
     from proxy.media.inputs import Inputs
     from proxy.media.library import Library
@@ -35,6 +39,7 @@ class Engine(Protocol):
 
     inbox: Inbox
     reports: Reports
+    switches: Switches
 
     async def order(
         self, ask: Ask, key: Key, *, idempotency_key: str | None = None, resent: bool = False
@@ -91,6 +96,7 @@ class Api:
 
     engine: Engine
     authenticator: Authenticator
+    administration: Administration
     webhooks: Endpoints
     library: Library
     inputs: Inputs
@@ -98,10 +104,13 @@ class Api:
     secret: bytes
     uploads: Path
     public_url: str | None = None
+    sessions: Sessions | None = None
+    """The logins of the dashboard; None where that is off."""
     access: Callable[[Access], None] = log_line
     """Writes the lines of the access log."""
     metrics: Metrics = field(default_factory=Metrics)
     receipts: Receipts = field(default_factory=Receipts)
+    gate: Gate = field(default_factory=Gate)
     hop: str = field(default_factory=hops.word)
     """The word of this process in the hop header."""
 
@@ -140,3 +149,6 @@ def trace(request: web.Request) -> Trace:
 API: Final = web.AppKey("API", Api)
 READY: Final = web.AppKey("READY", Ready)
 TRACE: Final = web.RequestKey("TRACE", Trace)
+ACTING: Final = web.RequestKey[Callable[[], Awaitable[Key]]]("ACTING")
+"""Tells whose a request is that did not come with a key, but was let in by the dashboard. It is asked anew while a
+stream lasts, and raises `Unauthorized` once the session has ended."""

@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from proxy.api import queries, render
 from proxy.api.auth import authenticate
 from proxy.api.context import API, Api, trace
-from proxy.errors import Unauthorized
+from proxy.errors import Forbidden, Unauthorized
 from proxy.media.delivery import ClientGone, Delivery
 from proxy.records import Video
 
@@ -124,7 +124,7 @@ async def _tell(request: web.Request, watcher: Watcher, delivery: Delivery, know
         video = await watcher.next(min(RHYTHM.look, max(written + RHYTHM.heartbeat - clock(), 0.0)))
         try:
             await authenticate(request)
-        except Unauthorized:
+        except (Unauthorized, Forbidden):
             return
         if video is None:
             return

@@ -7,19 +7,18 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from proxy.api.auth import authenticate
+from proxy.api.auth import operator
 from proxy.api.context import API
-from proxy.errors import Forbidden
 from proxy.metrics import OTHER, Snapshot
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
 
 
 async def scrape(request: web.Request) -> web.StreamResponse:
-    """Answer with all numbers: to everybody with `metrics: open`, else to who has an admin key."""
+    """Answer with all numbers: to everybody with `metrics: open`, else to an admin's key or session."""
     api = request.app[API]
-    if api.settings.metrics == "admin" and not (await authenticate(request)).admin:
-        raise Forbidden("/metrics wants an admin key, and this API key is none: use one, or set `metrics: open`")
+    if api.settings.metrics == "admin":
+        await operator(request)
     snapshot = await api.metrics.snapshot()
     accepted = request.headers.get(hdrs.ACCEPT, "")
     body, content_type = await asyncio.to_thread(_render, snapshot, _OPEN_METRICS in accepted.lower())

@@ -28,6 +28,7 @@ CLIENT_GONE: Final = 499
 _KEY: Final = re.compile(rf"{KEY_PREFIX}[\w.%-]+")
 _REQUEST_ID: Final = istr("x-request-id")
 _NOSNIFF: Final = istr("X-Content-Type-Options")
+_BY_COOKIE: Final = ("/dashboard/api/", "/admin/api/", "/metrics")
 
 
 @web.middleware
@@ -83,6 +84,9 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers[_REQUEST_ID] = trace(request).request_id
     headers[_NOSNIFF] = "nosniff"
     headers[hdrs.SERVER] = "reelgate"
+    if request.path.startswith(_BY_COOKIE):
+        # A shared cache knows that an answer to a key is for one; of a session's cookie it does not.
+        headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
 def write_line(request: web.Request, told: Trace, status: int, started: float) -> None:

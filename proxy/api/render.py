@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
 
+from proxy import money
 from proxy.api import links
 from proxy.api.context import Api
 from proxy.models import Status
@@ -28,6 +29,14 @@ class ErrorObject(msgspec.Struct, frozen=True, gc=False):
 
     code: str
     message: str
+
+
+class CostObject(msgspec.Struct, frozen=True, gc=False):
+    """US dollars: what is reserved for a video, and in the end what it came to."""
+
+    value: float
+    currency: str = "usd"
+    final: bool = False
 
 
 class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,7 @@ class VideoObject(msgspec.Struct, frozen=True, kw_only=True):
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     replaces_video_id: str | msgspec.UnsetType = msgspec.UNSET
     replaced_by_video_id: str | msgspec.UnsetType = msgspec.UNSET
+    cost: CostObject | msgspec.UnsetType = msgspec.UNSET
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +110,13 @@ def video_object(api: Api, request: web.Request, video: Video) -> VideoObject:
         metadata=msgspec.UNSET if video.metadata is None else msgspec.Raw(video.metadata),
         replaces_video_id=video.replaces_id or msgspec.UNSET,
         replaced_by_video_id=video.replaced_by_id or msgspec.UNSET,
+        # What costs nothing keeps the keys that every client knows.
+        cost=_cost(video) if video.price else msgspec.UNSET,
     )
+
+
+def _cost(video: Video) -> CostObject:
+    return CostObject(float(money.dollars(video.charge)), final=video.cost is not None)
 
 
 def page(records: Sequence[Listed], show: Callable[[Listed], Any], has_more: bool) -> Page:
@@ -118,6 +134,12 @@ def poll_headers(api: Api, video: Video) -> dict[str, str]:
     if video.status in ("completed", "failed"):
         return {}
     return {POLL_AFTER: str(api.engine.poll_after_ms(video))}
+
+
+def listing(data: Sequence[dict[str, Any]], has_more: bool) -> dict[str, Any]:
+    """The same around objects that are ready."""
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": has_more}
 
 
 def response(body: Any, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:

@@ -86,6 +86,8 @@ async def order(
         api.receipts.judge()
     async with bodies.fields_of(api, request, files=files) as fields:
         ask = await asyncio.to_thread(read, fields) if bodies.is_large(request) else read(fields)
+        # Again: it may have been revoked while the body was on its way, and this is what costs money.
+        key = await authenticate(request)
         video, body = await api.engine.order(ask, key, idempotency_key=idempotency_key, resent=resent)
     request[TRACE].video_id = video.id
     if body is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from proxy.errors import InvalidRequest, NotFound
 from proxy.ids import new_id
 from proxy.store import Store
 from proxy.store import webhooks as table
-from proxy.store.webhooks import Endpoint
+from proxy.store.webhooks import DeliveryState, Endpoint, Report
 from proxy.webhooks import events, signing
 from proxy.webhooks.sending import Sender
 
@@ -21,6 +22,8 @@ MAX_ENDPOINTS: Final = 50
 """Endpoints that a tenant can have."""
 OLD_SECRET_LIFE: Final = 24 * 3600.0
 """Seconds for which a secret that was rotated out signs too, where its owner wants that."""
+
+STOPPED: Final = "This webhook endpoint is stopped, because its receiver said that it is gone. Start it again first."
 
 
 class Endpoints:
@@ -130,6 +133,43 @@ class Endpoints:
                 should_retry=False,
             )
         return answer.status
+
+    async def deliveries(
+        self,
+        tenant: str,
+        endpoint_id: str,
+        *,
+        state: DeliveryState | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int,
+    ) -> tuple[list[Report], bool]:
+        """The next `limit` deliveries to an endpoint, newest first, behind that with this `created_at` and id, and
+        whether there are more; only those in `state`, where that is given. Raises `NotFound`."""
+        await self.endpoint(tenant, endpoint_id)
+        read = partial(table.reports, endpoint_id=endpoint_id, state=state, before=before, limit=limit + 1)
+        found = await self._store.read(read)
+        return found[:limit], len(found) > limit
+
+    async def counts(self, tenant: str) -> dict[tuple[str, DeliveryState], int]:
+        """(Id of an endpoint of the tenant, state) -> number of its deliveries; those that ended count for a week."""
+        return await self._store.read(partial(table.counts, tenant=tenant))
+
+    async def resend(self, tenant: str, endpoint_id: str, delivery_id: str) -> None:
+        """Send a delivery that ended once more, under the same `webhook-id`; one that is pending goes on as it is.
+
+        Where the event is older than its life, a try that fails is the only one. Raises `NotFound`, and
+        `InvalidRequest` where the endpoint is stopped.
+        """
+        now = self._clock()
+
+        def again(db: sqlite3.Connection) -> None:
+            endpoint = _found(table.find_endpoint(db, tenant, endpoint_id), endpoint_id)
+            if endpoint.stopped_at is not None:
+                raise InvalidRequest(STOPPED)
+            if not table.send_again(db, endpoint_id, delivery_id, now):
+                raise NotFound("There is no such webhook delivery, or it is so old that it was forgotten.")
+
+        await self._store.write(again)
 
     async def _change(self, tenant: str, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
         step = partial(table.change_endpoint, tenant=tenant, endpoint_id=endpoint_id, change=change)

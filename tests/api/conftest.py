@@ -70,6 +70,7 @@ async def launch(
     api = Api(
         engine=engine,
         authenticator=keys,  # type: ignore[arg-type]
+        administration=None,  # type: ignore[arg-type]
         webhooks=None,  # type: ignore[arg-type]
         library=None,  # type: ignore[arg-type]
         inputs=Inputs(uploads, None, links=InputLinks(b"another", None)),  # type: ignore[arg-type]

@@ -131,6 +131,7 @@ async def opened_desk(data: Path) -> AsyncIterator[Desk]:
         engine=cast("Any", None),
         webhooks=cast("Any", None),
         authenticator=Authenticator(store, None),
+        administration=cast("Any", None),
         settings=Server(max_body=4 * MIB),
         secret=b"s" * 32,
         uploads=data / "uploads",

@@ -65,6 +65,21 @@ async def test_an_idle_stream_beats(launch: Launch, monkeypatch: pytest.MonkeyPa
         assert stream.taken() == []
 
 
+async def test_a_stream_is_one_request(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it lasts, it takes one from its key's requests per minute, and does not break for want of more."""
+    monkeypatch.setattr(events, "RHYTHM", events.Rhythm(heartbeat=0.02, look=0.02))
+    product = await launch(RARELY, plugins=PLUGINS)
+    status, made, _ = await product.call("POST", "/admin/api/keys", json={"name": "x", "requests_per_minute": 3})
+    assert status == 200
+    video = await product.create(key=made["key"])
+    async with watch(product, video["id"], key=made["key"]) as stream:
+        await stream.next()
+        while stream.parser.comments < 5:
+            assert await stream.read()
+    path = f"/v1/videos/{video['id']}"
+    assert [(await product.call("GET", path, key=made["key"]))[0] for _ in range(2)] == [200, 429]
+
+
 async def test_who_watches_has_the_video_polled(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a stream is open, the video is polled at the channel's pace, as if its client kept asking."""
     monkeypatch.setattr(events, "RHYTHM", events.Rhythm(look=0.02))

@@ -18,7 +18,7 @@ from proxy.api.context import API
 from proxy.config import Server
 from tests.api.conftest import Launch, Surface
 
-PUBLIC = {"/healthz", "/readyz"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
 BIG = 3 * 2**20
 
 

@@ -76,6 +76,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         library=cast("Any", None),
         inputs=cast("Any", None),
         authenticator=Authenticator(store, None),
+        administration=cast("Any", None),
         settings=Server(max_body=2**20),
         secret=b"s" * 32,
         uploads=tmp_path / "uploads",
