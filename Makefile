@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin/python
 PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
 SDK2 := .venv-openai2
+CHROMIUM := /usr/bin/chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs sdk-test node-test oracles soak bench clean
+.PHONY: help run test lint format docs sdk-test node-test api-test oracles soak bench clean
 
 help:
 	@echo "make run       install into .venv and serve the repository's channels.yaml on 127.0.0.1:8080"
@@ -17,6 +18,7 @@ help:
 	@echo "make lint      ruff, mypy --strict, import rules"
 	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
 	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
+	@echo "make api-test  /openapi.json against a running server, with schemathesis (an environment of its own)"
 	@echo "make oracles   the providers' simulators driven by SDKs, the providers' own where they have one"
 	@echo "make docs     write docs/providers.md from the plugins"
 	@echo "make soak      300 kills under load and faults; ARGS='--seed N --kills K --workers 2'"
@@ -49,6 +51,26 @@ node-test: $(VENV)/.test
 		REELGATE_NODE=1 $(BIN) -m pytest tests/sdk tests/webhooks -k node $(ARGS); \
 	else echo "node-test: skipped, there is no Node here"; fi
 
+api-test: $(VENV)/.test
+	$(BIN) -m tests.conformance $(ARGS)
+
+# Without Chromium, or axe-core from npm, what needs it is skipped and says so.
+browser-test: $(VENV)/.browser chromium
+	@if [ ! -x $(CHROMIUM) ]; then \
+		echo "browser-test: skipped, there is no $(CHROMIUM) here (as root, apt-get install chromium)"; exit; fi; \
+	if command -v npm >/dev/null 2>&1; then \
+		npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/browser || exit; fi; \
+	REELGATE_BROWSER=1 $(BIN) -m pytest tests/browser $(ARGS)
+
+screenshots: $(VENV)/.browser chromium
+	$(BIN) -m tests.browser.screenshots $(ARGS)
+
+chromium:
+	@if [ ! -x $(CHROMIUM) ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Chromium …"; export DEBIAN_FRONTEND=noninteractive; \
+		get="apt-get install -y -qq --no-install-recommends chromium"; \
+		$$get >/dev/null 2>&1 || { apt-get update -qq && $$get >/dev/null; } || true; fi
+
 oracles: $(VENV)/.test
 	$(BIN) -m tests.oracles $(ARGS)
 
@@ -63,7 +85,7 @@ bench: $(VENV)/.test
 	$(BIN) -m benchmarks.polling
 
 clean:
-	rm -rf $(VENV) $(SDK2) .venv-oracles tests/sdk/node/node_modules tests/plugins/*/node_modules
+	rm -rf $(VENV) $(SDK2) .venv-oracles .venv-api-test tests/sdk/node/node_modules tests/plugins/*/node_modules
 
 $(VENV)/.made:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
@@ -82,6 +104,10 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml
 $(VENV)/.test: $(VENV)/.made pyproject.toml
 	@$(PIP) -e ".[all,test]"
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.browser: $(VENV)/.test
+	@$(PIP) -e ".[browser]"
+	@touch $@
 
 $(VENV)/.lint: $(VENV)/.made pyproject.toml
 	@$(PIP) -e ".[lint]"

@@ -14,11 +14,16 @@ from typing import cast
 from aiohttp import web
 
 from proxy import config as configuration
+from proxy.accounts import Accounts, Administration
 from proxy.accounts.keys import Authenticator, ensure_admin
 from proxy.accounts.secret import load_secret
+from proxy.accounts.users import ensure_admin_user
 from proxy.api import API, READY, Api, install
+from proxy.api.context import ACTING, trace
+from proxy.api.routes import TABLE
 from proxy.channels import Channels, plan
 from proxy.config import Config, Server
+from proxy.dashboard import Surroundings, mount
 from proxy.engine import Core, Engine
 from proxy.engine.leases import Leases
 from proxy.loader import load
@@ -58,10 +63,13 @@ class Wiring:
     state: State = field(default_factory=State)
     redactor: Redactor = field(default_factory=lambda: Redactor(()))
     first_admin_key: str | None = None
+    first_password: str | None = None
+    """Of the user `admin`."""
     channels: Channels | None = None
     engine: Engine | None = None
     leases: Leases | None = None
     api: Api | None = None
+    site: Surroundings | None = None
     sender: Sender | None = None
     kept: Kept | None = None
     inputs: Inputs | None = None
@@ -76,13 +84,15 @@ def create_app(
     data: Path,
     plugin_folders: Sequence[Path] = (),
     admin_key: str | None = None,
+    admin_password: str | None = None,
     secret: bytes | None = None,
     database: Path | None = None,
 ) -> web.Application:
     """The whole product as an aiohttp application; it opens the store and starts the channels when it starts.
 
     `data` is the data folder; `plugin_folders` come before those of the file. `admin_key` exists from the start;
-    without it and without a stored one, one is made. `secret` signs links; without it, the data folder's.
+    without it and without a stored one, one is made. `admin_password` is that of the dashboard's user `admin`; without
+    it and without a stored admin, one is made. `secret` signs links and sessions; without it, the data folder's.
     """
     app = web.Application(client_max_size=config.server.max_body)
     wiring = Wiring(config=config, started=config.server, data=data, plugin_folders=tuple(plugin_folders))
@@ -95,10 +105,21 @@ def create_app(
         library=cast("Library", None),
         inputs=cast("Inputs", None),
         authenticator=cast("Authenticator", None),
+        administration=cast("Administration", None),
         settings=config.server,
         secret=secret or b"",
         uploads=data / "uploads",
         public_url=config.server.public_url,
+    )
+    site = wiring.site = Surroundings(
+        engine=cast("Engine", None),
+        store=cast("Store", None),
+        accounts=cast("Accounts", None),
+        webhooks=cast("Endpoints", None),
+        settings=config.server,
+        acting=ACTING,
+        calls=TABLE,
+        request_id=lambda request: trace(request).request_id,
     )
 
     async def live(app: web.Application) -> AsyncIterator[None]:
@@ -145,13 +166,19 @@ def create_app(
                 stack.push_async_callback(archive.close)
             wiring.engine = api.engine = engine = Engine(core, born=int(time.time()), archive=archive)
             api.authenticator = Authenticator(store, admin_key)
-            # Not sooner: a start that fails on the file or a plugin must not use up the one showing of the key.
+            accounts = Accounts.of(store, api.secret, api.authenticator)
+            api.administration = accounts.administration
+            site.store, site.engine, site.accounts = store, engine, accounts
+            # Not sooner: a start that fails on the file or a plugin must not use up the one showing of these.
+            if config.server.dashboard:
+                api.sessions = accounts.sessions
+                wiring.first_password = await ensure_admin_user(accounts.users, admin_password)
             wiring.first_admin_key = await ensure_admin(store, admin_key, now=int(time.time()))
             sender = wiring.sender = Sender(http, allowance=Allowance(None, config.server.webhook_hosts))
-            api.webhooks = Endpoints(store, sender)
+            api.webhooks = site.webhooks = Endpoints(store, sender)
             deliveries = Deliveries(store, sender, leads=leases.leads, delivered=api.metrics.webhook)
             engine.tell("webhooks", deliveries.video_changed)
-            engine.chores.append(library.prune)
+            engine.chores += [library.prune, accounts.prune]
             await engine.start()
             core.spawn(deliveries.run(), "webhooks")
             wiring.state.ready = True
@@ -167,6 +194,8 @@ def create_app(
             wiring.engine.watching.close()
 
     install(app, api)
+    if config.server.dashboard:
+        mount(app, site)
     app.on_shutdown.append(hang_up)
     app.cleanup_ctx.append(live)
     return app
@@ -196,6 +225,8 @@ async def reload(app: web.Application, config: Config) -> list[str]:
     await _apply(wiring, config)
     api.settings = config.server
     api.public_url = config.server.public_url
+    if wiring.site is not None:
+        wiring.site.settings = config.server
     if wiring.engine is not None:
         wiring.engine.reconfigured(config.server)
     if wiring.kept is not None:

@@ -18,6 +18,8 @@ from aiohttp import web
 
 from proxy import config as configuration
 from proxy.accounts.keys import is_weak
+from proxy.accounts.passwords import MIN_LENGTH
+from proxy.accounts.secret import SHORTEST
 from proxy.api import API, SERVER_OPTIONS
 from proxy.app import WIRING, Wiring, create_app, reload
 from proxy.errors import StartupError
@@ -57,6 +59,7 @@ async def serve(launch: Launch) -> None:
         data=launch.data,
         plugin_folders=launch.plugin_folders,
         admin_key=launch.environ.get("REELGATE_ADMIN_KEY") or None,
+        admin_password=launch.environ.get("REELGATE_ADMIN_PASSWORD") or None,
         secret=secret,
         database=launch.database,
     )
@@ -66,6 +69,11 @@ async def serve(launch: Launch) -> None:
     admin_key = launch.environ.get("REELGATE_ADMIN_KEY")
     if admin_key and is_weak(admin_key):
         log.warning("REELGATE_ADMIN_KEY is short enough to be guessed: use 32 characters or more")
+    admin_password = launch.environ.get("REELGATE_ADMIN_PASSWORD")
+    if admin_password and len(admin_password) < MIN_LENGTH:
+        log.warning("REELGATE_ADMIN_PASSWORD is short enough to be guessed: use 12 characters or more")
+    if secret is not None and len(secret) < SHORTEST:
+        log.warning("REELGATE_SECRET is short enough to be guessed from a link: use %d characters or more", SHORTEST)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=GRACE, **SERVER_OPTIONS)
     stopping = asyncio.Event()
     deadline = None
@@ -78,9 +86,11 @@ async def serve(launch: Launch) -> None:
             try:
                 await site.start()
             except OSError as error:
+                # They are stored already, and no later start shows them.
                 if wiring.first_admin_key is not None:
-                    # It is stored already, and no later start shows it.
                     print(f"admin key (shown once): {wiring.first_admin_key}", flush=True)  # noqa: T201
+                if wiring.first_password is not None:
+                    print(f"password of admin (shown once): {wiring.first_password}", flush=True)  # noqa: T201
                 raise StartupError(_cannot_listen(launch, error)) from error
             _print_ready(runner, wiring, launch)
             async with _kept_current(app, launch, watch):
@@ -186,15 +196,15 @@ def _cannot_listen(launch: Launch, error: OSError) -> str:
     return f"cannot listen on {where} ({reason}): choose another address with --host and --port"
 
 
-def _make_a_key(launch: Launch) -> str:
-    """The command that makes a key in this server's store, as a shell in this folder finds it."""
+def _command(launch: Launch, *wanted: str) -> str:
+    """The command that does what is `wanted` in this server's store, as a shell in this folder finds it."""
     script = Path(sys.executable).with_name("reelgate")
     words = ["reelgate"]
     if shutil.which("reelgate") is None:
         words = [os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)]
         if not script.exists():
             words = [sys.executable, "-m", "proxy"]
-    words += ["keys", "create", "NAME"]
+    words += wanted
     if launch.data != Path("data") and launch.database in (None, launch.data / "reelgate.db"):
         words += ["--data", str(launch.data)]
     elif launch.config_file != Path("channels.yaml"):
@@ -202,23 +212,37 @@ def _make_a_key(launch: Launch) -> str:
     return shlex.join(words)
 
 
+def _doors(dashboard: str, password: str | None, launch: Launch) -> list[str]:
+    """How to log in to the dashboard; `password` is the one that was just made."""
+    lines = ["", f"Its dashboard is at {dashboard}", ""]
+    if password is not None:
+        return [*lines, "  user: admin", f"  password (shown once): {password}"]
+    if launch.environ.get("REELGATE_ADMIN_PASSWORD"):
+        return [*lines, "  user: admin", "  password: the one in REELGATE_ADMIN_PASSWORD"]
+    return [*lines, f"  make a new password:  {_command(launch, 'users', 'passwd', 'admin')}"]
+
+
 def _print_ready(runner: web.AppRunner, wiring: Wiring, launch: Launch) -> None:
     host, port = runner.addresses[0][:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "localhost"
-    base = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    base = f"{origin}/v1"
     key = wiring.first_admin_key
-    models = [public for live in wiring.channels or () if live.entry.enabled for public in live.offers]
+    models = [public for live in wiring.channels or () if live.enabled for public in live.offers]
     model = "sora-2" if "sora-2" in models else next(iter(models), "MODEL")
     shown = key or "YOUR_KEY"
     lines = [f"Reelgate serves the OpenAI Videos API at {base}", ""]
     if key is not None:
-        lines += [f"  admin key (shown once): {key}", ""]
+        lines += [f"  admin key (shown once): {key}"]
     elif launch.environ.get("REELGATE_ADMIN_KEY"):
-        lines += ["  admin key: the one in REELGATE_ADMIN_KEY", ""]
+        lines += ["  admin key: the one in REELGATE_ADMIN_KEY"]
     else:
-        lines += [f"  make a key:  {_make_a_key(launch)}", ""]
+        lines += [f"  make a key:  {_command(launch, 'keys', 'create', 'NAME')}"]
+    if wiring.started.dashboard:
+        lines += _doors(f"{origin}/dashboard", wiring.first_password, launch)
     lines += [
+        "",
         "Try it:",
         f'  curl {base}/videos -H "Authorization: Bearer {shown}" \\',
         f"""       -H "Content-Type: application/json" -d '{{"model": "{model}", "prompt": "a paper plane"}}'""",

@@ -15,6 +15,8 @@ import pytest
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
+from proxy.accounts.users import Users
+from proxy.store import Store
 from proxy.testing import SimulatorServer
 from tests.process.conftest import Spawn
 from tests.process.server import KEY, ROOT, ServerProcess
@@ -153,7 +155,7 @@ async def test_keys_are_made_and_ended_while_it_runs(spawn: Spawn) -> None:
 
 @pytest.mark.parametrize("cause", ["a type that no plugin has", "a port that is taken"])
 async def test_a_failed_first_start_keeps_the_key_for_the_operator(spawn: Spawn, tmp_path: Path, cause: str) -> None:
-    """The key of the first start is shown once also where that start fails for another reason."""
+    """Key and password of the first start are shown once also where that start fails for another reason."""
     busy, server = spawn(DEMO), spawn(DEMO, environ={})
     server.folder = tmp_path / "other"
     server.folder.mkdir()
@@ -173,6 +175,8 @@ async def test_a_failed_first_start_keeps_the_key_for_the_operator(spawn: Spawn,
         await asyncio.sleep(0.01)
     (key,) = set(re.findall(r"rg_[\w-]+", "\n".join(server.output)))
     assert (await call(server, "GET", "/v1/videos", key)).status == 200
+    (password,) = set(re.findall(r"\(shown once\): (\w{20})$", "\n".join(server.output), re.MULTILINE))
+    assert await is_password(server, password)
 
 
 async def test_the_line_that_says_how_to_make_a_key_does(spawn: Spawn) -> None:
@@ -186,6 +190,39 @@ async def test_the_line_that_says_how_to_make_a_key_does(spawn: Spawn) -> None:
         await asyncio.sleep(0.01)
     key = await shell(server, *shlex.split(told[0].partition("make a key:")[2]))
     assert (await call(server, "GET", "/v1/videos", key.strip())).status == 200
+
+
+async def is_password(server: ServerProcess, password: str) -> bool:
+    """Whether the user `admin` has this password now."""
+    store = await Store.open(server.folder / "data" / "reelgate.db", create=False)
+    try:
+        users = Users(store)
+        return await users.verify(await users.find("admin"), password)
+    finally:
+        await store.close()
+
+
+async def test_the_password_of_admin(spawn: Spawn) -> None:
+    """`REELGATE_ADMIN_PASSWORD` is it from the start and again after each start; what the output says to do without
+    it gives another, also while the server runs. None is in the output, and a short one is warned of."""
+    server = spawn(DEMO, environ={"REELGATE_ADMIN_KEY": KEY, "REELGATE_ADMIN_PASSWORD": "hunter2"})
+    await server.start()
+    assert await is_password(server, "hunter2")
+    assert await server.stop() == 0
+    assert any("REELGATE_ADMIN_PASSWORD is short" in line for line in server.log)
+    assert any("the one in REELGATE_ADMIN_PASSWORD" in line for line in server.output)
+    server.environ = {"REELGATE_ADMIN_KEY": KEY}
+    await server.start()
+    while not (told := [line for line in server.output if "make a new password:" in line]):
+        await asyncio.sleep(0.01)
+    password = (await shell(server, *shlex.split(told[0].partition("password:")[2]))).strip()
+    assert await is_password(server, password)
+    assert await server.stop() == 0
+    server.environ = {"REELGATE_ADMIN_KEY": KEY, "REELGATE_ADMIN_PASSWORD": "hunter2"}
+    await server.start()
+    assert await is_password(server, "hunter2")
+    assert await server.stop() == 0
+    assert not any(word in line for word in ("hunter2", password) for line in [*server.log, *server.output])
 
 
 # ---------------------------------------------------------------- variables and the log
@@ -232,10 +269,11 @@ async def test_variables_and_the_json_log(spawn: Spawn, tmp_path: Path) -> None:
 
 
 async def test_addresses_that_are_not_there(spawn: Spawn) -> None:
-    """Unknown routes, the bare origin too, and unknown methods answer in the envelope, the same to everybody."""
+    """Unknown routes and unknown methods answer in the envelope, the same to everybody; the bare origin leads on."""
     server = spawn(DEMO)
     await server.start()
-    for path in ("/", "/v1", "/v1/", "/nope", "/v1/videos/x/nope", "/favicon.ico"):
+    assert (await call(server, "GET", "/", None, allow_redirects=False)).headers["Location"] == "/dashboard"
+    for path in ("/v1", "/v1/", "/nope", "/v1/videos/x/nope", "/favicon.ico"):
         for method in ("GET", "POST", "DELETE", "PATCH"):
             for key in (KEY, None, "wrong"):
                 status, body, headers = await call(server, method, path, key)

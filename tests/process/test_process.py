@@ -58,23 +58,28 @@ async def test_ten_renders_survive_kill_9(spawn: Spawn) -> None:
     assert await server.stop() == 0
 
 
-async def test_first_start_shows_a_key_once(spawn: Spawn) -> None:
-    """With nothing set, the first start makes an admin key and prints it; later starts say how to make one."""
+async def test_first_start_shows_a_key_and_a_password_once(spawn: Spawn) -> None:
+    """With nothing set, the first start makes an admin key and a password and prints them; later starts say how to make
+    others."""
     server = spawn(DEMO, environ={})
     await server.start()
     while not any("client.videos.create_and_poll" in line for line in server.output):
         await asyncio.sleep(0.01)
     (key,) = set(re.findall(r"rg_[\w-]+", "\n".join(server.output)))
+    (password,) = re.findall(r"password \(shown once\): (\w{20})$", "\n".join(server.output), re.MULTILINE)
     assert (await call(server, "GET", "/videos", key=key))[0] == 200
     assert await server.stop() == 0
     assert key not in "\n".join(server.log)
+    assert password not in "\n".join(server.log)
     server.output.clear()
     await server.start()
     assert (await call(server, "GET", "/videos", key=key))[0] == 200
     assert await server.stop() == 0
     text = "\n".join(server.output)
     assert key not in text
+    assert password not in text
     assert "keys create NAME" in text
+    assert "users passwd admin" in text
 
 
 async def test_a_stop_answers_what_is_under_way(spawn: Spawn) -> None:

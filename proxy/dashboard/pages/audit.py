@@ -1,0 +1,69 @@
+"""`/dashboard/audit`: who did what, and when."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from proxy.dashboard.routing import Pages
+from proxy.dashboard.templating import clock, shown_money
+from proxy.dashboard.view import View
+from proxy.store import keys as key_rows
+
+if TYPE_CHECKING:
+    from proxy.store.inbox import Audited
+
+pages = Pages("audit", admin=True)
+
+HERE: Final = "/dashboard/audit"
+PAGE: Final = 50
+
+_ROW: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+@pages.show(HERE)
+async def show(view: View) -> web.StreamResponse:
+    """The page."""
+    after = view.request.query.get("after", "")
+    known = int(after) if _ROW.fullmatch(after) else None
+    rows, more = await view.site.engine.reports.audit(after=known, limit=PAGE)
+    return view.render(
+        "audit.html",
+        rows=[(row, _details(row)) for row in rows],
+        names=await _names(view, rows),
+        older=f"{HERE}?after={rows[-1].id}" if more else None,
+        newest=HERE if known is not None else None,
+    )
+
+
+async def _names(view: View, rows: list[Audited]) -> dict[str, str]:
+    """What the keys and users that are spoken of are called."""
+    names = {user.id: user.name for user in await view.site.accounts.users.all()}
+    wanted = {one for row in rows for one in (row.actor, row.subject)} - set(names)
+    for key_id in sorted(one for one in wanted if one.startswith("key_")):
+        key = await view.site.store.read(partial(key_rows.by_id, key_id=key_id))
+        if key is not None:
+            names[key_id] = key.name
+    return names
+
+
+def _details(row: Audited) -> list[tuple[str, str]]:
+    """What is known beside, in words; of a record within it, such as a key's limits, each field."""
+    inner = (value if isinstance(value, dict) else {name: value} for name, value in row.details.items())
+    return [
+        (name.replace("_", " "), _shown(name, value))
+        for fields in inner
+        for name, value in fields.items()
+        if value not in (None, "")
+    ]
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "✓" if value else "–"
+    if isinstance(value, int) and name in ("budget", "expires_at"):
+        return shown_money(value) if name == "budget" else clock(value)
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
