@@ -10,7 +10,7 @@ SDK2 := .venv-openai2
 CHROMIUM := /usr/bin/chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs sdk-test node-test api-test oracles soak bench clean
+.PHONY: help run test lint format docs sdk-test node-test api-test browser-test screenshots chromium oracles soak bench clean
 
 help:
 	@echo "make run       install into .venv and serve the repository's channels.yaml on 127.0.0.1:8080"
@@ -19,6 +19,8 @@ help:
 	@echo "make sdk-test  the main job driven by the last openai 2.x (an environment of its own)"
 	@echo "make node-test the main job driven by the openai npm package (where Node is present)"
 	@echo "make api-test  /openapi.json against a running server, with schemathesis (an environment of its own)"
+	@echo "make browser-test  the dashboard in Chromium (as root, apt installs it; elsewhere skipped where it is missing)"
+	@echo "make screenshots   docs/screenshots, taken anew"
 	@echo "make oracles   the providers' simulators driven by SDKs, the providers' own where they have one"
 	@echo "make docs     write docs/providers.md from the plugins"
 	@echo "make soak      300 kills under load and faults; ARGS='--seed N --kills K --workers 2'"
@@ -28,9 +30,9 @@ help:
 run: $(VENV)/.run
 	@$(BIN) -m proxy serve $(ARGS)
 
-# One worker more than cores: many tests wait for processes that they killed, or for what hangs.
+# Two workers more than cores: many tests wait for processes that they killed, or for what hangs.
 test: $(VENV)/.test
-	$(BIN) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN) -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN) -m ruff check .
@@ -85,7 +87,7 @@ bench: $(VENV)/.test
 	$(BIN) -m benchmarks.polling
 
 clean:
-	rm -rf $(VENV) $(SDK2) .venv-oracles .venv-api-test tests/sdk/node/node_modules tests/plugins/*/node_modules
+	rm -rf $(VENV) $(SDK2) .venv-oracles .venv-api-test tests/sdk/node/node_modules tests/browser/node_modules tests/plugins/*/node_modules
 
 $(VENV)/.made:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \

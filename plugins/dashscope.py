@@ -2,7 +2,8 @@
 
 https://help.aliyun.com/en/model-studio: `POST /api/v1/services/aigc/video-generation/video-synthesis`, or
 `…/image2video/video-synthesis` for a first and a last frame, answers the id of a task; `/api/v1/tasks/{id}` tells how
-it is for 24 hours, and stops it before it begins. The wire is that of the official SDK `dashscope` 2.0.2.
+it is for 24 hours, and stops it before it begins. The list of tasks has nothing that an order could be told by, so that
+none is recovered. The wire is that of the official SDK `dashscope` 2.0.2.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ https://platform.minimax.io/docs/api-reference/video-generation-intro and video-
 V1 (Hailuo 02 and 2.3, the -01 family): `POST /v1/video_generation`, `GET /v1/query/video_generation`, and `GET
 /v1/files/retrieve` for the address of the result. Its errors lie in `base_resp` of an HTTP 200. V2 (MiniMax-H3): `POST
 /v2/video_generation` with a list of contents; `/v2/query/video_generation/{id}` tells how it is and where. Its errors
-have a status of their own, and V1's number in brackets at the end of the sentence.
+have a status of their own, and V1's number in brackets at the end of the sentence. V1 has no list of tasks, and that of
+V2 nothing that an order could be told by, so that none is recovered.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_limits_of_a_key_are_options_and_listed(shell: Shell) -> None:
     assert [line.split("'")[1] for line in warned] == ["gone", "b"]
     row = shell("keys", "list").stdout.splitlines()[1]
     for word in (
-        "$0.00 of $5.00 this day",
+        "$0.00 of $5.00 today",
         "models l-1,gone",
         "channels a,b",
         "60/min",

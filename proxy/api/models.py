@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def catalogue(request: web.Request) -> web.StreamResponse:
-    """`GET /models`: the form that every OpenAI client knows."""
+    """`GET /models`: the form that every OpenAI client knows, and what each can do beside it."""
     key = await authenticate(request)
     api = request.app[API]
     return render.response({"object": "list", "data": [_model(card) for card in api.engine.models(key)]})
@@ -38,7 +38,7 @@ async def capabilities(request: web.Request) -> web.StreamResponse:
     """`GET /videos/models`: what each model can do."""
     key = await authenticate(request)
     api = request.app[API]
-    data = [_capabilities(card) for card in api.engine.models(key)]
+    data = [{"id": card.name, "object": "video.model", **_capabilities(card)} for card in api.engine.models(key)]
     return render.response({"object": "list", "data": data})
 
 
@@ -49,6 +49,7 @@ def _model(card: ModelCard) -> dict[str, Any]:
         "created": card.created,
         "owned_by": card.owned_by,
         "shutdown_date": None,
+        **_capabilities(card),
     }
 
 
@@ -56,8 +57,6 @@ def _capabilities(card: ModelCard) -> dict[str, Any]:
     """Empty lists mean that any value of the right form is passed on, and `max_images` null that nothing is known of a
     bound; seconds are texts, as in a video object."""
     return {
-        "id": card.name,
-        "object": "video.model",
         "supported_seconds": [str(seconds) for seconds in card.seconds],
         "supported_sizes": list(card.sizes),
         "default_seconds": str(card.default_seconds),

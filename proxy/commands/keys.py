@@ -164,7 +164,8 @@ def _spent(report: KeyReport) -> str:
     from proxy import money
 
     of = "" if report.key.limits.budget is None else f" of ${money.shown(report.key.limits.budget)}"
-    return f"${money.shown(report.spent)}{of} {'in all' if report.period == 'total' else f'this {report.period}'}"
+    period = {"day": "today", "month": "this month", "total": "in all"}[report.period]
+    return f"${money.shown(report.spent)}{of} {period}"
 
 
 def _limits(limits: KeyLimits) -> str:

@@ -256,7 +256,9 @@ def _pixels(data: bytes) -> Iterator[bytes]:
 
 def damaged(param: str, error: Exception) -> InvalidRequest:
     """The error for a picture that Pillow cannot work on."""
-    return InvalidRequest(f"The picture in {param} cannot be decoded ({str(error)[:100]}); {_WANTED}.", param=param)
+    # Of what ends too early a decoder tells what that means to its own buffers.
+    why = str(error)[:100] if isinstance(error, ValueError) else "it is damaged or cut off"
+    return InvalidRequest(f"The picture in {param} cannot be decoded ({why}); {_WANTED}.", param=param)
 
 
 def _turned(image: ImageFile, data: bytes) -> int:

@@ -240,22 +240,26 @@ async def test_errors_become_envelopes(
 
 
 async def test_models(surface: Surface) -> None:
-    """Models are listed in OpenAI's form, found by id also with a slash, and described for video clients."""
+    """Models are listed in OpenAI's form with what each can do, found by id also with a slash, and described alone."""
     _, models, _ = await surface.call("GET", "/v1/models")
     assert models["object"] == "list"
-    assert models["data"][0] == {
-        "id": "sora-2",
-        "object": "model",
-        "created": 1_767_225_600,
-        "owned_by": "reelgate",
-        "shutdown_date": None,
-    }
+    _, capabilities, _ = await surface.call("GET", "/v1/videos/models")
+    assert models["data"] == [
+        {
+            **can,
+            "object": "model",
+            "created": 1_767_225_600,
+            "owned_by": "reelgate",
+            "shutdown_date": None,
+        }
+        for can in capabilities["data"]
+    ]
     for path in ("/v1/models/vendor/model-1", "/v1/models/vendor%2Fmodel-1"):
         status, model, _ = await surface.call("GET", path)
         assert (status, model["id"]) == (200, "vendor/model-1")
     status, missing, _ = await surface.call("GET", "/v1/models/none")
     assert (status, missing["error"]["code"]) == (404, "model_not_found")
-    _, capabilities, _ = await surface.call("GET", "/v1/videos/models")
+    assert (capabilities["data"][0]["id"], capabilities["data"][0]["object"]) == ("sora-2", "video.model")
     assert capabilities["data"][0]["supported_seconds"] == ["4", "8"]
     assert capabilities["data"][0]["supported_extension_seconds"] == ["4", "12"]
     assert capabilities["data"][0]["price_per_second"] == 0.1

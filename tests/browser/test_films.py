@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -13,6 +14,9 @@ from tests.browser.conftest import Visit
 from tests.browser.server import PASSWORD
 from tests.browser.world import World
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _PLAYED = """async (film) => {
   const happens = (name) => new Promise((done) => film.addEventListener(name, done, { once: true }));
   const frame = () => new Promise((done) => film.requestVideoFrameCallback(done));
@@ -122,6 +126,33 @@ def test_a_video_that_fails_and_one_that_goes(visit: Visit) -> None:
     question.get_by_role("button", name="Delete").click()
     expect(card).to_be_hidden()
     expect(page.get_by_text("Your first video")).to_be_visible()
+
+
+def test_what_was_made_from_a_picture_is_tried_again_in_the_studio(visit: Visit) -> None:
+    """Its page leads to the studio, whose form then has what it was made with, until something else is typed. A film
+    on a card costs no connection before it is played."""
+    visitor = visit("karin")
+    page = visitor.page
+    visitor.go("/dashboard")
+    icon = {"name": "p.png", "mimeType": "image/png", "buffer": PIXEL}
+    page.locator("#input_reference").set_input_files(icon)  # type: ignore[arg-type]
+    card = order(page, "a lamp in a window", seconds="4", size="720x1280")
+    expect(card.get_by_text("Completed")).to_be_visible(timeout=60_000)
+    page.get_by_label("Prompt", exact=True).fill("something else")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(card.locator("video")).to_have_js_property("networkState", 1)
+    assert [url for url in asked if url.endswith("/content")] == []
+    card.get_by_role("link", name="a lamp in a window").click()
+    page.get_by_role("link", name="Try again in the Studio").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a lamp in a window")
+    expect(page.get_by_label("Seconds", exact=True)).to_have_value("4")
+    expect(page.get_by_label("Size", exact=True)).to_have_value("720x1280")
+    expect(page.get_by_text("Add the pictures again")).to_be_visible()
+    page.get_by_label("Prompt", exact=True).fill("a lamp on a table")
+    page.reload()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a lamp on a table")
 
 
 def test_its_own_page(visit: Visit) -> None:

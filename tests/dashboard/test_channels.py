@@ -6,11 +6,12 @@ import re
 
 import pytest
 
+from proxy.accounts.users import ensure_admin_user
 from proxy.dashboard.pages import audit as audit_page
 from proxy.errors import AccountRefused, NotFound, UpstreamUnreachable
 from proxy.models import JobError, UpstreamJob
 from proxy.store.channel_stats import ChannelStats, by_channel
-from tests.dashboard.conftest import Browser, Desk, Open
+from tests.dashboard.conftest import PASSWORD, Browser, Desk, Open
 from tests.dashboard.filming import doubtful, ended, link, order, words
 
 HERE = "/dashboard/channels"
@@ -131,3 +132,21 @@ async def _walk(browser: Browser) -> list[list[str]]:
         pages.append([words(row) for row in re.findall(r"<tr>\s*<td.*?</tr>", text, re.DOTALL)])
         address = link(text, "older")
     return pages
+
+
+async def test_the_audit_says_in_words_who_did_what(room: Desk) -> None:
+    """Also who is no user, in the language of the page; what a key may not is not said of it."""
+    otto = await room.logged_in("otto")
+    await ensure_admin_user(room.accounts.users, PASSWORD)
+    fields = {"name": "drive", "budget": "5", "period": "day", "chooses_channel": "yes"}
+    assert (await otto.submit("/dashboard/keys/new", **fields)).status == 200
+    text = (await otto.get("/dashboard/audit")).text
+    key, admin, _, anna = (words(row) for row in re.findall(r"<tr>\s*<td.*?</tr>", text, re.DOTALL))
+    assert "otto Made an API key drive" in key
+    assert "May choose its channel ✓ Budget $5.00 The budget is for each day, UTC" in key
+    assert "Admin key" not in key
+    assert "Server start Changed a password admin" in admin
+    assert "Command line Made a user anna Name anna Role Member" in anna
+    chinese = words((await otto.get("/dashboard/audit?language=zh")).text)
+    assert "命令行" in chinese
+    assert "可以指定渠道 ✓" in chinese

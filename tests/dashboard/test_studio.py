@@ -82,6 +82,27 @@ async def test_the_studio_offers_what_there_is(studio: Desk) -> None:
     assert "<option selected>sora-2</option>" in page
     assert "Your first video" in page
     assert page.count("data-example") == 3
+    # What the server refuses, a GIF for one, is not offered to be chosen.
+    assert set(re.findall(r'accept="([^"]+)"', page)) == {"image/png,image/jpeg,image/webp"}
+
+
+async def test_the_form_begins_with_what_a_video_was_made_with(studio: Desk) -> None:
+    """One's own video, which the address names; another's, or none, leaves it empty."""
+    anna, otto = await studio.logged_in(), await studio.logged_in("otto")
+    video = await make(anna, prompt=EVIL, seconds="8", size="1920x1080", seed=7)
+    form = r'<form class="card composer".*?>\n'
+    opened = re.search(form, (await anna.get(f"/dashboard?from={video['id']}")).text)
+    assert opened is not None
+    assert f'data-prompt="{html.escape(EVIL)}"'.replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in opened[0]
+    told = re.search(r"data-settings='([^']*)'", opened[0])
+    assert told is not None
+    settings = json.loads(html.unescape(told[1]))
+    expected = {"model": "sora-2", "seconds": 8, "size": "1920x1080", "seed": 7, "pictures": 0}
+    assert expected.items() <= settings.items()
+    for browser, query in ((otto, video["id"]), (anna, "video_0"), (anna, ""), (anna, "%00<b>")):
+        empty = re.search(form, (await browser.get(f"/dashboard?from={query}")).text)
+        assert empty is not None
+        assert "data-settings" not in empty[0]
 
 
 @pytest.mark.parametrize(("name", "words"), [("anna", "An admin of this server"), ("otto", "channels.yaml")])

@@ -90,7 +90,7 @@ async def test_the_other_two_answers_end_the_video(inbox: Desk, answer: str, cod
     assert told in words((await anna.get(f"/dashboard/videos/{video_id}")).text)
     assert "asked" not in (await anna.get(f"/dashboard/videos/{video_id}")).text
     assert "otto" in words((await otto.get("/dashboard/audit")).text)
-    assert "note asked <them>" in words((await otto.get("/dashboard/audit")).text)
+    assert "Note asked <them>" in words((await otto.get("/dashboard/audit")).text)
     again = await otto.submit(f"{HERE}/{video_id}/resolve", answer="attach", upstream_id="up-1")
     assert again.status == 400
     assert "that is final" in words(again.text)

@@ -285,6 +285,7 @@ async def test_what_was_made_from_a_picture_cannot_be_repeated_without_it(priced
     await ended(priced, video_id)
     text = (await anna.get(f"{LIST}/{video_id}")).text
     assert "are not kept after the end" in text
+    assert f'href="/dashboard?from={video_id}"' in text
     assert f"{video_id}/again" not in text
     assert (await anna.submit(f"{LIST}/{video_id}/again", once="x")).status == 404
     assert len(priced.product.channel("a").asked("create")) == 1

@@ -115,11 +115,11 @@ async def test_odd_but_sound_pictures_are_taken_and_fit(data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 async def test_a_truncated_picture_is_refused_wherever_it_is_cut(kind: str) -> None:
-    """A picture cut at any tenth is refused."""
+    """A picture cut at any tenth, or near its beginning, is refused in words for people."""
     data = saved(noise(200, 200), kind)
-    for tenth in range(10):
-        message = await refusal(data[: len(data) * tenth // 10])
-        assert "cannot be decoded" in message or "is empty" in message
+    for length in (*range(12, 60), *(len(data) * tenth // 10 for tenth in range(1, 10))):
+        assert "cannot be decoded (it is damaged or cut off); send" in await refusal(data[:length])
+    assert "is empty" in await refusal(b"")
 
 
 async def test_png_with_too_few_rows_is_refused() -> None:

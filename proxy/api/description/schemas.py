@@ -49,6 +49,22 @@ _DOSSIER: Final = {
     "replaced_by_video_id": maybe(TEXT),
     "attempts": several(ref("Attempt")),
 }
+_ABILITIES: Final[Json] = {
+    "supported_seconds": about(several(TEXT), "Empty: any that has the right form is passed on."),
+    "supported_sizes": about(several(TEXT), "Empty: any that has the right form is passed on."),
+    "default_seconds": TEXT,
+    "default_size": TEXT,
+    "image_input": YES_NO,
+    "max_images": about(maybe(WHOLE), "Null: no bound is known."),
+    "last_frame": YES_NO,
+    "audio": about(maybe(YES_NO), "Null: not known."),
+    "remix": YES_NO,
+    "edit": YES_NO,
+    "extend": YES_NO,
+    "supported_extension_seconds": several(TEXT),
+    "price_per_second": about(maybe(NUMBER), "US dollars; null: not known."),
+    "prices_per_second": {"type": "object", "additionalProperties": NUMBER},
+}
 _ENDPOINT: Final = {
     "id": TEXT,
     "object": exactly("webhook_endpoint"),
@@ -127,6 +143,7 @@ def _clients() -> Json:
                 "created": MOMENT,
                 "owned_by": TEXT,
                 "shutdown_date": {"type": "null"},
+                **_ABILITIES,
             }
         ),
         "Models": shape({"object": exactly("list"), "data": several(ref("Model"))}),
@@ -134,20 +151,7 @@ def _clients() -> Json:
             {
                 "id": TEXT,
                 "object": exactly("video.model"),
-                "supported_seconds": about(several(TEXT), "Empty: any that has the right form is passed on."),
-                "supported_sizes": about(several(TEXT), "Empty: any that has the right form is passed on."),
-                "default_seconds": TEXT,
-                "default_size": TEXT,
-                "image_input": YES_NO,
-                "max_images": about(maybe(WHOLE), "Null: no bound is known."),
-                "last_frame": YES_NO,
-                "audio": about(maybe(YES_NO), "Null: not known."),
-                "remix": YES_NO,
-                "edit": YES_NO,
-                "extend": YES_NO,
-                "supported_extension_seconds": several(TEXT),
-                "price_per_second": about(maybe(NUMBER), "US dollars; null: not known."),
-                "prices_per_second": {"type": "object", "additionalProperties": NUMBER},
+                **_ABILITIES,
             }
         ),
         "VideoModels": shape({"object": exactly("list"), "data": several(ref("VideoModel"))}),

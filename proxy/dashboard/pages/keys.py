@@ -18,6 +18,7 @@ from proxy.dashboard.key_forms import Wish
 from proxy.dashboard.languages import text
 from proxy.dashboard.routing import Pages
 from proxy.dashboard.view import View
+from proxy.engine.routing import DEFAULT_MODEL
 from proxy.errors import InvalidRequest, NotFound
 from proxy.ids import ID_PATTERN
 from proxy.records import Key, KeyLimits
@@ -237,4 +238,5 @@ def _snippets(view: View, key: Key, plain: str) -> list[tuple[str, str]]:
     public_url, host = view.site.settings.public_url, view.request.host
     # A Host that is no text would spoil the one page that shows a new key.
     base = public_url or f"{'https' if view.secure else 'http'}://{host if _HOST.fullmatch(host) else 'localhost'}"
-    return snippets.first_video(base, plain, offered[0] if offered else "sora-2")
+    model = offered[0] if offered and DEFAULT_MODEL not in offered else DEFAULT_MODEL
+    return snippets.first_video(base, plain, model)

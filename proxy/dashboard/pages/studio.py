@@ -46,7 +46,7 @@ class Relative(NamedTuple):
 
 @pages.show(HERE)
 async def show(view: View) -> web.StreamResponse:
-    """The page."""
+    """The page; `?from=ID` fills its form with what a video of one's own was made with."""
     engine = view.site.engine
     models = [described(card) for card in engine.models(view.key)]
     videos, more = await engine.videos(view.key, after=None, limit=NEWEST, order="desc")
@@ -55,6 +55,7 @@ async def show(view: View) -> web.StreamResponse:
         models=models,
         usual_model=DEFAULT_MODEL,
         shots=await shots_of(view, videos),
+        origin=await _origin(view),
         more=more,
         max_pictures=view.site.settings.inputs.max_count,
         max_bytes=view.site.settings.max_body,
@@ -78,6 +79,13 @@ async def family(view: View) -> web.StreamResponse:
     if not found:
         raise VideoNotFound(f"Video with id '{video.id}' not found.")
     return view.render("family.html", root=tree(found[:RELATIVES]), present=video.id, more=len(found) > RELATIVES)
+
+
+async def _origin(view: View) -> Video | None:
+    try:
+        return await view.site.engine.video(view.request.query.get("from", ""), view.key)
+    except VideoNotFound:
+        return None
 
 
 async def shots_of(view: View, videos: Sequence[Video]) -> list[Shot]:

@@ -84,6 +84,12 @@ function watchToast(shown, tone) {
   if (tone !== "bad") setTimeout(leave, TOAST_STAYS);
 }
 
+/** Say `text` where an answer takes longer than people expect; what is answered here is called when it has come. */
+export function patience(text, after = 4000) {
+  const timer = setTimeout(() => toast(text), after);
+  return () => clearTimeout(timer);
+}
+
 // ---------------------------------------------------------------- theme
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
@@ -189,6 +195,7 @@ export function blame(form, error) {
 }
 
 export function forgive(form) {
+  for (const old of document.querySelectorAll("#toasts [data-tone=bad]")) old.remove();
   for (const words of form.querySelectorAll("[data-blamed]")) words.remove();
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 }

@@ -4,15 +4,14 @@ import { CallError, ask, call, element, say, showTimes, toast } from "./app.js";
 
 const VIDEOS = "/dashboard/api/videos";
 const NAMES = ["queued", "in_progress", "completed", "failed", "deleted"];
-/** Over HTTP/1.1 a browser has six connections to us, and films and clicks need some too. */
-const MOST_STREAMS = 4;
+/** Over HTTP/1.1 a browser has six connections to us, for all windows: films, clicks and other windows need some too. */
+const MOST_STREAMS = 2;
 const ASK_EVERY = 4000;
 const ASK_AT_MOST_EVERY = 30_000;
 /** Failures in a row after which a stream is given up for asking. */
 const MOST_BREAKS = 3;
 
 const lives = new Map();
-const visible = new IntersectionObserver(seen, { rootMargin: "200px" });
 
 /** Make the cards below `root` live. */
 export function start(root = document) {
@@ -42,20 +41,14 @@ export function cardOf(id) {
 /** Have `card` told of what becomes of its video. */
 export function take(card) {
   showTimes(card);
-  for (const film of card.querySelectorAll("video[preload=none]")) visible.observe(film);
+  // Where there is no picture of the film, its own first frame is one; the picture is asked for when it comes into sight.
+  const ground = card.querySelector(".shot-ground");
+  ground?.addEventListener("error", () => (card.querySelector("video").preload = "metadata"), { once: true });
   if (card.hasAttribute("data-live")) listen({ id: card.dataset.video, breaks: 0 });
 }
 
 function shown(id) {
   return document.querySelector(`[data-video="${CSS.escape(id)}"]`);
-}
-
-function seen(entries) {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    entry.target.preload = "metadata";
-    visible.unobserve(entry.target);
-  }
 }
 
 function pauseOthers(event) {

@@ -1,7 +1,7 @@
 /* The studio: the form whose fields follow the model, what it costs, and what is made from a card. Sections: fields ·
    price · draft · sending · cards · code · start. */
 
-import { CallError, blame, busy, element, forgive, say, toast } from "./app.js";
+import { CallError, blame, busy, element, forgive, patience, say, toast } from "./app.js";
 import { cardOf, refresh, start as startCards, take } from "./cards.js";
 import { perSecond, price } from "./money.js";
 import { Zone } from "./pictures.js";
@@ -215,6 +215,7 @@ async function submit(form, request) {
   busy(button, true);
   const cooled = new Promise((resolve) => setTimeout(resolve, COOLS));
   const bar = document.getElementById("sending");
+  const answered = patience(say("Its provider takes its time to answer. The card appears as soon as it is known."));
   try {
     const video = await post(request, (percent) => {
       bar.hidden = false;
@@ -229,6 +230,7 @@ async function submit(form, request) {
     blame(form, told);
     return false;
   } finally {
+    answered();
     if (bar) bar.hidden = true;
     await cooled;
     busy(button, false);
@@ -289,19 +291,22 @@ function followed() {
   return { path: "/videos/extensions", fields: { prompt, video: { id }, seconds: String(followSeconds()) }, files: [] };
 }
 
+function refill({ prompt, settings }) {
+  fill({ ...JSON.parse(settings), prompt });
+  if (JSON.parse(settings).pictures) toast(say("Add the pictures again: they are not kept."));
+}
+
 /** Put what a card was made with into the form again. */
 async function again(card) {
   const settings = JSON.parse(card.dataset.settings);
-  const prompt = card.dataset.prompt;
   if (settings.kind !== "create" && settings.source) {
     const source = document.querySelector(`[data-video="${CSS.escape(settings.source)}"]`) ?? (await cardOf(settings.source).catch(() => null));
     const button = source?.querySelector(`[data-follow="${settings.kind}"]`);
-    if (button) return openFollow(source, button, prompt);
+    if (button) return openFollow(source, button, card.dataset.prompt);
     return toast(say("The video that this one started from is not there any more."), "bad");
   }
   if (!composer) return;
-  fill({ ...settings, prompt });
-  if (settings.pictures) toast(say("Add the pictures again: they are not kept."));
+  refill(card.dataset);
   composer.scrollIntoView({ block: "nearest", behavior: "smooth" });
   document.getElementById("create").focus({ preventScroll: true });
 }
@@ -346,11 +351,14 @@ function pasted(event) {
 
 function startComposer() {
   for (const place of composer.querySelectorAll("[data-zone]")) {
-    const zone = new Zone(place, { mostBytes: Number(composer.dataset.pictureBytes), changed });
-    zones[zone.name] = zone;
+    zones[place.dataset.zone] = new Zone(place, { mostBytes: Number(composer.dataset.pictureBytes), changed });
   }
   forgetOthers();
   fill(kept("draft") ?? {});
+  if (composer.dataset.settings) {
+    refill(composer.dataset);
+    history.replaceState(null, "", location.pathname); // A reload has what was typed since.
+  }
   composer.elements.model.addEventListener("change", () => follow());
   composer.addEventListener("input", changed);
   composer.addEventListener("submit", (event) => {
