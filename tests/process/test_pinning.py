@@ -170,7 +170,7 @@ async def test_a_channel_that_is_gone(launch: Launch, monkeypatch: pytest.Monkey
     """Its videos stay readable, what needs it is a 503 that no SDK repeats, its polls pause and go on at its return."""
     monkeypatch.setattr(polling, "LOOK_AGAIN", 0.05)
     async with SimulatorServer(OpenAISimulator(keys=KEYS)) as sim:
-        both = "channels:\n" + entry(sim, "a") + entry(sim, "b", ", priority: 1, poll_timeout: 0.6")
+        both = "channels:\n" + entry(sim, "a") + entry(sim, "b", ", priority: 1, poll_timeout: 2")
         product = await launch(both)
         finished, running = await two_videos(product, sim)
         await rerun(product, "channels:\n" + entry(sim, "a"))
@@ -183,7 +183,7 @@ async def test_a_channel_that_is_gone(launch: Launch, monkeypatch: pytest.Monkey
         # A poll that is under way may still end; the time away is longer than poll_timeout.
         await asyncio.sleep(0.2)
         since = len(sim.requests)
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(2.2)
         assert len(sim.requests) == since
         assert (await product.call("GET", f"/v1/videos/{running}"))[1]["status"] in ("queued", "in_progress")
         await rerun(product, both)
