@@ -21,7 +21,7 @@ from proxy.accounts.users import ensure_admin_user
 from proxy.api import API, READY, Api, install
 from proxy.api.context import ACTING, trace
 from proxy.api.routes import TABLE
-from proxy.channels import Channels, plan
+from proxy.channels import Channels
 from proxy.config import Config, Server
 from proxy.dashboard import Surroundings, mount
 from proxy.engine import Core, Engine
@@ -32,6 +32,7 @@ from proxy.media.input_links import InputLinks
 from proxy.media.inputs import Inputs
 from proxy.media.kept import Kept
 from proxy.media.library import Library
+from proxy.plans import plan
 from proxy.store import Store
 from proxy.upstream import Http
 from proxy.upstream.guard import Allowance

@@ -93,11 +93,11 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
 @click.pass_context
 def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     """Look at channels.yaml, the plugins and the store, without starting anything."""
-    from proxy import channels
     from proxy import config as configuration
+    from proxy import plans
 
     file = config_file()
-    found = channels.survey(file, os.environ, folders)
+    found = plans.survey(file, os.environ, folders)
     mistakes, warnings = [*found.mistakes], [*found.warnings, *_rivals()]
     places = configuration.places(found.config, data_flag(), os.environ)
     # The data folder, or the one that it will be made in.

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 from proxy import Channel, Model, Options, UpstreamJob, VideoRequest, config
-from proxy.channels import Plan, build, plan, survey
+from proxy.channels import build
 from proxy.errors import ConfigError
 from proxy.loader import Plugin, Registry
+from proxy.plans import Plan, plan, survey
 from proxy.upstream.http import Http
 
 

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import pytest
 
 from proxy import Channel, Model, Options, PluginError, UpstreamJob, VideoRequest, config
-from proxy.channels import Channels, Plan, build, examine, plan, survey
+from proxy.channels import Channels, build
 from proxy.config import ChannelConfig
 from proxy.errors import ConfigError
 from proxy.loader import Plugin, Registry
+from proxy.plans import Plan, examine, plan, survey
 from proxy.upstream.http import Http
 
 FILE = Path("/srv/channels.yaml")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from proxy import Channel, PictureForm, PluginError, Source, UpstreamJob, VideoRequest, loader
-from proxy.channels import plan
 from proxy.config import parse
 from proxy.errors import ConfigError
 from proxy.loader import Plugin, Registry
+from proxy.plans import plan
 
 PLUGIN = """
 from proxy import Channel, PictureForm, hookimpl

@@ -187,12 +187,12 @@ def _unknown(limits: KeyLimits) -> list[str]:
     """What the limits name that channels.yaml has not, as far as that can be read here."""
     if limits.models is None and limits.channels is None:
         return []
-    from proxy import channels
+    from proxy import plans as planned
     from proxy.accounts import terms
 
     file = config_file()
     if not file.exists():
         return []
-    plans = channels.survey(file, os.environ, ()).plans
+    plans = planned.survey(file, os.environ, ()).plans
     models = {public for plan in plans for public in plan.offers}
     return terms.unknown(limits, models=models, channels={plan.entry.name for plan in plans})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from proxy.channels import LiveChannel, Offer
+from proxy.channels import LiveChannel
 from proxy.engine.limits import default_seconds, default_size
+from proxy.plans import Offer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import NamedTuple, TypeVar
 
 from proxy import money
 from proxy.channel import OPERATIONS
-from proxy.channels import LiveChannel, Offer
+from proxy.channels import LiveChannel
 from proxy.engine.core import Core
 from proxy.engine.routing import pin_of, waiting_placements
 from proxy.errors import VideoNotFound
+from proxy.plans import Offer
 from proxy.records import Attempt, Video
 from proxy.store import inbox
 from proxy.store.inbox import Audited, Dossier

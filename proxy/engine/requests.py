@@ -11,7 +11,7 @@ from typing import Literal
 
 from proxy import hops
 from proxy.channel import Channel
-from proxy.channels import LiveChannel, Offer
+from proxy.channels import LiveChannel
 from proxy.engine.core import Core, plugin_fault
 from proxy.engine.limits import Settled
 from proxy.engine.states import AT_UPSTREAM
@@ -20,6 +20,7 @@ from proxy.ids import created_at
 from proxy.inputs import Picture
 from proxy.media import forms, pictures
 from proxy.models import FrameOf, Model, UpstreamJob, VideoRequest
+from proxy.plans import Offer
 from proxy.records import StoredInput, Video
 from proxy.upstream import submission
 

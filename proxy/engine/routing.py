@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from proxy.channels import LiveChannel, Offer
+from proxy.channels import LiveChannel
 from proxy.engine.core import Core
 from proxy.engine.limits import Settled, check_inputs, check_metadata, settle
 from proxy.engine.requests import Placement, offer_of
@@ -23,6 +23,7 @@ from proxy.errors import (
     VideoNotCompleted,
     VideoNotFound,
 )
+from proxy.plans import Offer
 from proxy.records import Ask, Character, Key, KeyLimits, Upload, Video
 
 DEFAULT_MODEL = "sora-2"

@@ -17,13 +17,14 @@ from PIL import Image
 
 from proxy import config as configuration
 from proxy.channel import Channel
-from proxy.channels import Channels, LiveChannel, plan
+from proxy.channels import Channels, LiveChannel
 from proxy.engine.limits import default_seconds, default_size
 from proxy.errors import ApiError
 from proxy.inputs import Picture
 from proxy.loader import Registry, bundled_folder, load
 from proxy.media.sources import file_of
 from proxy.models import Kind, Model, Source, UpstreamJob, VideoRequest
+from proxy.plans import plan
 from proxy.testing.simulator import Simulator, SimulatorServer
 from proxy.upstream import Http, submission
 from proxy.upstream.redact import Redactor

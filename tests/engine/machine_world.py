@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from proxy import config, ids
-from proxy.channels import Channels, Plan, plan
+from proxy.channels import Channels
 from proxy.config import Server
 from proxy.engine import Core, Engine, leases, routing, waiting
 from proxy.engine import core as core_module
@@ -35,6 +35,7 @@ from proxy.engine.polling import Poller
 from proxy.loader import Plugin, Registry
 from proxy.media.inputs import Inputs
 from proxy.media.kept import Kept
+from proxy.plans import Plan, plan
 from proxy.store import Store, StoreBusy, connection, writer
 from proxy.upstream import Http
 from proxy.upstream.redact import Redactor

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from proxy import RateLimited, UpstreamError, UpstreamGone, UpstreamJob, UpstreamRefused
-from proxy.channels import survey
+from proxy.plans import survey
 from tests.plugins.demo_bench import (
     Start,
     ask,

@@ -11,9 +11,9 @@ import pytest
 
 from plugins.fal import Fal, FalOptions
 from proxy import InvalidRequest, UnsupportedOperation, config
-from proxy.channels import Plan, examine
 from proxy.errors import Mistake
 from proxy.loader import Plugin, Registry
+from proxy.plans import Plan, examine
 from tests.plugins.fal_wire import FILM, OTHER, OTHER_URI, PICTURE, URI, job, opened, request, taking
 from tests.plugins.openai_oracle import PROMPT, Recorder
 

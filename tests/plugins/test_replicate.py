@@ -15,8 +15,8 @@ import plugins.replicate
 from plugins._replicate_models import TABLE
 from plugins.replicate import Replicate, ReplicateOptions
 from proxy import InvalidRequest
-from proxy.channels import survey
 from proxy.engine.limits import default_seconds, settle
+from proxy.plans import survey
 from proxy.testing import ChannelContract, SimulatorServer
 from tests.plugins.openai_oracle import PROMPT, Recorder, recording
 from tests.plugins.replicate_bench import KEY, LAST, PICTURE, PREDICTION, VERSION, opened, prediction, request

@@ -18,8 +18,8 @@ from proxy.store import channel_stats
 from proxy.store.channel_stats import ChannelStats
 
 if TYPE_CHECKING:
-    from proxy.channels import Offer
     from proxy.engine.reports import ChannelReport
+    from proxy.plans import Offer
 
 pages = Pages("channels", admin=True)
 
