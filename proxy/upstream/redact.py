@@ -38,6 +38,9 @@ _THREE_KINDS: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)", re.ASCII)
 # Where the kind of character changes, but for a capital before small letters.
 _TURN: Final = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=\d)(?=[A-Za-z])|(?<=[A-Z])(?=\d)", re.ASCII)
 
+# As a name in capitals and small letters is cut into words.
+_PIECE: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", re.ASCII)
+
 _DIGIT: Final = re.compile(r"\d")
 _SHORTEST_ID: Final = 6
 _SHORTEST_CREDENTIAL: Final = 8  # longer than the scheme words before it
@@ -167,12 +170,16 @@ def _key_word(match: re.Match[str]) -> str:
 
 def _id_word(match: re.Match[str]) -> str:
     word = match[0]
+    if len(word) < 12:
+        return word
+    runs = _RUN.findall(word)
+    if any(map(_tangled, runs)):
+        return _ID
     digits = sum(c.isdigit() for c in word)
-    if not digits or len(word) < 12:
+    if not digits:
         return word
     # Ids are one long mixed run (01HXZ…, 9f86d0…), or mostly digits (cgt-20250401123456-abcde, 831922345719271433).
     # Names of models (veo-3.1-generate-001, sora-2-pro-2025-10-06) are short runs with few digits.
-    runs = _RUN.findall(word)
     if digits >= 12 or any(len(run) >= 16 and _mixed(run) for run in runs) or _scrambled(runs):
         return _ID
     if len(word) >= 32 and any(c.isupper() for c in word) and any(c.islower() for c in word) and set(word) & set("+/="):
@@ -182,6 +189,15 @@ def _id_word(match: re.Match[str]) -> str:
 
 def _mixed(run: str) -> bool:
     return any(c.isdigit() for c in run) and any(c.isalpha() for c in run)
+
+
+def _tangled(run: str) -> bool:
+    """Whether this is base64 that happens to have no digit, or few: much of it is no word of a name.
+
+    A name (TheModelIsNotAvailableInYourRegion) has few words of one or two letters.
+    """
+    pieces = _PIECE.findall(run) if len(run) >= 24 else []
+    return len(pieces) >= 6 and sum(len(piece) <= 2 for piece in pieces) >= 0.35 * len(pieces)
 
 
 def _scrambled(runs: Iterable[str]) -> bool:

@@ -57,6 +57,8 @@ def test_ordinary_sentences_pass(sentence: str) -> None:
         ("job 3f2b8c1e-9d4a-4b7e-8f00-1234567890ab failed", "failed", "3f2b"),
         ("task task_01HXYZABCDEF1234567 is unknown", "is unknown", "01HX"),
         ("interaction v1_EC0o9wNKi_4kIR3M9LM-ZmqkjbYGz is unknown", "is unknown", "EC0o"),
+        # By chance without a digit.
+        ("interaction v1_NWVmNzBlYjZkMTRiYjBlNDkyYmNmMGZlODcwNjMw is unknown", "is unknown", "NWVm"),
         ("file a8Zk2-Qm4xT_9bLw3 is unknown", "is unknown", "Qm4xT"),
         ("task cgt-20250401123456-abcde is unknown", "is unknown", "cgt"),
         ("task 831922345719271433 is unknown", "is unknown", "8319"),
