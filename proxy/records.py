@@ -152,6 +152,8 @@ class StoredInput(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
     width: int = 0
     height: int = 0
+    seconds: float | None = None
+    """The length of a video, where it could be measured."""
     url: str | None = None
     filename: str = ""
     param: str = "input_reference"

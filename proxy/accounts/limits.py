@@ -39,8 +39,14 @@ def since(period: Period, now: float) -> float:
     return datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
-def no_price(model: str) -> Forbidden:
-    """What a key with a budget is told that orders what nobody knows the price of."""
+def no_price(model: str, *, unmeasured: bool = False) -> Forbidden:
+    """What a key with a budget is told that orders what nobody knows the price of; `unmeasured`: because the length of
+    the video that it sent in is not known."""
+    if unmeasured:
+        return Forbidden(
+            "What this costs depends on the length of the video that was sent in, which cannot be measured here, and "
+            "this API key has a budget. Ask the operator to install PyAV (pip install 'reelgate[media]')."
+        )
     return Forbidden(
         f"The price of the model '{model}' is not known here, and this API key has a budget. Ask the operator to "
         "set the price of this model, or take another model."

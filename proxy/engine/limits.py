@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple
 from proxy import money
 from proxy.errors import InvalidRequest, UnsupportedOperation
 from proxy.models import COMMON_RATIOS, RATIO_PATTERN, SIZE_PATTERN, Kind, Model
-from proxy.records import Ask
+from proxy.records import Ask, StoredInput
 
 DEFAULT_SECONDS = 4
 DEFAULT_SIZE = "720x1280"
 """OpenAI's own defaults, for a model that declares none."""
+A_FRAME = 0.05
+"""Seconds, at 20 frames a second."""
 NEARLY = 0.025
 """How far, as a logarithm, a size may be off the common ratio that it is called by."""
 
@@ -27,13 +29,28 @@ class Settled(NamedTuple):
 
 
 def price_of(
-    model: Model, settled: Settled, *, audio: bool | None, kind: Kind = "create", source_seconds: int = 0
+    model: Model, settled: Settled, *, audio: bool | None, kind: Kind = "create", source_seconds: int | None = 0
 ) -> int | None:
     """The amount (see `proxy.money`) that what is ordered costs; None: not known. `source_seconds` is the length of the
-    video that it starts from."""
+    video that it starts from; None: nobody could measure it."""
     per_second = model.price_of(settled.size, audio=audio, kind=kind)
-    more = source_seconds if kind == "extend" and model.extend_bills_whole else 0
-    return None if per_second is None else money.price(per_second, settled.seconds + more)
+    whole = kind == "extend" and model.extend_bills_whole
+    if per_second is None or (source_seconds is None and (whole or kind == "edit")):
+        return None
+    return money.price(per_second, settled.seconds + (source_seconds or 0 if whole else 0))
+
+
+def settled_by(clip: StoredInput, settled: Settled, model: Model) -> Settled:
+    """What is ordered where `clip`, which a client sent in, is edited: a video as long as that, and of the size nearest
+    to it. `settled` again, where nobody could look at it."""
+    if clip.seconds is None:
+        return settled
+    return Settled(whole_seconds(clip.seconds), settle(None, f"{clip.width}x{clip.height}", model, "nearest").size)
+
+
+def whole_seconds(length: float) -> int:
+    """The seconds that a video of `length` seconds is billed as. A part of a frame is what a codec adds."""
+    return max(1, math.ceil(length - A_FRAME))
 
 
 def settle(

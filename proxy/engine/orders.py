@@ -12,7 +12,7 @@ from proxy.accounts.limits import allowance, no_price
 from proxy.config import Server
 from proxy.engine.core import Core
 from proxy.engine.decisions import explain
-from proxy.engine.limits import check_count, merged_metadata, price_of
+from proxy.engine.limits import check_count, merged_metadata, price_of, settled_by, whole_seconds
 from proxy.engine.requests import Placement, Submittable, build, current
 from proxy.engine.routing import Route, route
 from proxy.engine.submissions import Submission, Submitter, began_on
@@ -46,6 +46,7 @@ class OrderDesk:
         video_id = new_id("video")
         try:
             order = await self._order(ask, key, way, video_id)
+            way = _priced(ask, key, _measured(ask, way, order), order)
             video = self._video(ask, key, way, video_id, order)
             # Counted where the ledger counts it: the inputs may have taken until the next day.
             left = allowance(key, ordered_at=video.created_at)
@@ -182,9 +183,9 @@ class OrderDesk:
         first = way.placements[0]
         source = way.source
         seconds, size = order.extension_seconds or first.settled.seconds, first.settled.size
-        if ask.kind == "extend" and source is not None:
+        if ask.kind == "extend":
             # The object shows the stitched whole.
-            seconds += source.seconds
+            seconds += _source_seconds(source, order) or 0
         return Video(
             id=video_id,
             tenant=key.tenant,
@@ -203,7 +204,7 @@ class OrderDesk:
             fingerprint=ask.fingerprint,
             changed_at=self._core.clock(),
             holder=self._core.leases.primary,
-            price=_price(ask, way, first),
+            price=_price(ask, way, first, order),
         )
 
     def _idempotent(self, video: Video, idempotency_key: str | None) -> Idempotent | None:
@@ -223,25 +224,45 @@ def bounds(server: Server) -> Bounds:
     return Bounds(server.max_queued, server.max_queued_per_key or max(server.max_queued // 2, LEAST_PER_KEY))
 
 
-def _priced(ask: Ask, key: Key, way: Route) -> Route:
-    """`way` without the channels whose price nobody knows, for a key with a budget. `Forbidden` where none is left."""
+def _priced(ask: Ask, key: Key, way: Route, order: Order | None = None) -> Route:
+    """`way` without the channels whose price nobody knows, for a key with a budget. `Forbidden` where none is left.
+    Before there is an `order`, a length that nobody could measure is not held against it."""
     if key.limits.budget is None:
         return way
-    known = tuple(one for one in way.placements if _price(ask, way, one) is not None)
+    known = tuple(one for one in way.placements if _price(ask, way, one, order) is not None)
     if not known:
-        raise no_price(way.placements[0].offer.public)
+        raise no_price(way.placements[0].offer.public, unmeasured=order is not None)
     unknown = {one.live.name: "its price is not known" for one in way.placements if one not in known}
     return replace(way, placements=known, excluded={**way.excluded, **unknown})
 
 
-def _price(ask: Ask, way: Route, placement: Placement) -> int | None:
+def _measured(ask: Ask, way: Route, order: Order) -> Route:
+    """`way` for what was really sent in: an edit is as long as its video, also where that is a file."""
+    clip = order.video
+    if clip is None or ask.kind != "edit":
+        return way
+    measured = (replace(one, settled=settled_by(clip, one.settled, one.offer.limits)) for one in way.placements)
+    return replace(way, placements=tuple(measured))
+
+
+def _price(ask: Ask, way: Route, placement: Placement, order: Order | None) -> int | None:
+    """The amount that `ask` costs there, at least that where there is no `order` yet; None: not known."""
     return price_of(
         placement.offer.limits,
         placement.settled,
         audio=_audio(ask, way),
         kind="create" if way.reimagine else ask.kind,
-        source_seconds=0 if way.source is None else way.source.seconds,
+        source_seconds=0 if order is None else _source_seconds(way.source, order),
     )
+
+
+def _source_seconds(source: Video | None, order: Order) -> int | None:
+    """The length of what a video starts from, 0 where it starts from nothing; None: nobody could measure it."""
+    if source is not None:
+        return source.seconds
+    if order.video is None:
+        return 0
+    return None if order.video.seconds is None else whole_seconds(order.video.seconds)
 
 
 def _audio(ask: Ask, way: Route) -> bool | None:

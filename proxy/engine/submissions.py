@@ -324,12 +324,13 @@ def began_on(video: Video, placement: Placement, attempt_id: str, now: float) ->
     new = video.kind == "create"
     ordered = placement.settled if new else Settled(video.billed_seconds, video.size)
     settled: dict[str, object] = {"seconds": ordered.seconds, "size": ordered.size} if new else {}
+    clip = video.order.video
     settled["price"] = price_of(
         placement.offer.limits,
         ordered,
         audio=video.order.audio,
         kind="create" if video.order.reimagine else video.kind,
-        source_seconds=video.seconds - video.billed_seconds,
+        source_seconds=None if clip and clip.seconds is None else video.seconds - video.billed_seconds,
     )
     return states.began(
         video,

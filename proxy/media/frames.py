@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from proxy.errors import InvalidRequest, UnsupportedOperation
 from proxy.media import files, stills
 from proxy.media.sources import Opener, file_of, opened
 from proxy.models import Source
+
+LONGEST: Final = 3600
+"""Seconds that an uploaded video may have. Providers take a minute or two, and a forged one may claim a century."""
 
 # https://mp4ra.org/registered-types/brands: pictures in the same container.
 _PICTURE_BRANDS: Final = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -49,19 +52,32 @@ async def on_disk(source: Source, opener: Opener, *, folder: Path) -> AsyncItera
             await asyncio.to_thread(file.close)
 
 
-async def probe(path: Path, param: str) -> tuple[str, int, int]:
-    """Media type, width and height of the uploaded video at `path`; an `InvalidRequest` where it is none.
+class Probe(NamedTuple):
+    """What an uploaded video is; without PyAV width and height are 0 and `seconds` is None."""
 
-    Without PyAV only the first bytes are looked at, and width and height are 0.
+    media_type: str
+    width: int = 0
+    height: int = 0
+    seconds: float | None = None
+
+
+async def probe(path: Path, param: str) -> Probe:
+    """What the uploaded video at `path` is; an `InvalidRequest` where it is none, or longer than `LONGEST`.
+
+    Without PyAV only the first bytes are looked at.
     """
     media_type = _media_type(await asyncio.to_thread(_head, path))
     if media_type is None:
         raise InvalidRequest(f"The file in {param} is not a video; send an MP4, MOV or WebM.", param=param)
     try:
-        width, height = await stills.size(path) or (0, 0)
+        seen = await stills.look(path)
     except UnsupportedOperation as error:
         raise InvalidRequest(f"The video in {param} cannot be decoded.", param=param) from error
-    return media_type, width, height
+    if seen is None:
+        return Probe(media_type)
+    if seen.seconds > LONGEST:
+        raise InvalidRequest(f"The video in {param} is longer than {LONGEST} seconds.", param=param)
+    return Probe(media_type, *seen)
 
 
 def _head(path: Path) -> bytes:

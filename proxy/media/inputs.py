@@ -147,14 +147,19 @@ class Inputs:
                 path = folder / "upload"
                 await asyncio.to_thread(files.keep, upload.data or b"", folder, path.name)
             try:
-                media_type, width, height = await frames.probe(path, upload.param)
-                name = await asyncio.to_thread(_digest, path) + _SUFFIXES[media_type]
+                seen = await frames.probe(path, upload.param)
+                name = await asyncio.to_thread(_digest, path) + _SUFFIXES[seen.media_type]
                 await asyncio.to_thread(files.take, path, folder, name)
             finally:
                 if upload.path is None:
                     await asyncio.to_thread(path.unlink, missing_ok=True)
         return StoredInput(
-            file=f"{owner}/{name}", media_type=media_type, width=width, height=height, filename=upload.filename
+            file=f"{owner}/{name}",
+            media_type=seen.media_type,
+            width=seen.width,
+            height=seen.height,
+            seconds=seen.seconds,
+            filename=upload.filename,
         )
 
     async def load_picture(self, stored: StoredInput) -> Picture:

@@ -18,7 +18,7 @@ from asyncio.subprocess import Process
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from proxy.errors import NotFound, UnsupportedOperation
@@ -55,13 +55,21 @@ async def spritesheet(file: Path | BinaryIO) -> bytes:
     return await _made("spritesheet", file, _NO_SPRITESHEET, "variant")
 
 
-async def size(file: Path | BinaryIO) -> tuple[int, int] | None:
-    """Width and height of the first frame as it is shown; None where PyAV is missing."""
+class Look(NamedTuple):
+    """Width and height of a video's first frame as it is shown, and its length in seconds."""
+
+    width: int
+    height: int
+    seconds: float
+
+
+async def look(file: Path | BinaryIO) -> Look | None:
+    """What a video is; None where PyAV is missing."""
     try:
-        width, height = (await _made("size", file, _NO_FRAME)).split()
+        width, height, seconds = (await _made("look", file, _NO_FRAME)).split()
     except _NoPyAV:
         return None
-    return int(width), int(height)
+    return Look(int(width), int(height), float(seconds))
 
 
 async def require(param: str | None = None) -> None:

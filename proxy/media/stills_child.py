@@ -28,7 +28,7 @@ RESULT_BYTES: Final = 32 * 2**20
 _MEMORY: Final = 1536 * 2**20
 _CPU_SECONDS: Final = 60
 _CPU_SECONDS_OF_A_LOOK: Final = 10
-"""For the first frame alone, because many clips may be sent in."""
+"""For the first frame and the length alone, because many clips may be sent in."""
 # Then it ends by itself: the server that would have killed it earlier may be gone.
 _WALL_SECONDS: Final = 120
 
@@ -50,7 +50,7 @@ def limit(work: str) -> None:
     signal.alarm(_WALL_SECONDS)
     for what, most in (
         (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_CPU, _CPU_SECONDS_OF_A_LOOK if work == "size" else _CPU_SECONDS),
+        (resource.RLIMIT_CPU, _CPU_SECONDS_OF_A_LOOK if work == "look" else _CPU_SECONDS),
         (resource.RLIMIT_FSIZE, RESULT_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -92,6 +92,7 @@ class Film:
         stream.codec_context.options = _OPTIONS
         self._container = container
         self._frames = container.decode(stream)
+        self._frame: Any = None
         self._shown: Any = None
         self._upcoming: Any = None
         self._start: int = stream.start_time or 0
@@ -101,12 +102,24 @@ class Film:
 
     def first(self) -> Any:
         """The first frame."""
-        return _checked(next(self._frames, None))
+        self._frame = _checked(next(self._frames, None))
+        return self._frame
 
     def last(self) -> Any:
         """The last frame; nothing before the last key frame is decoded."""
         self._container.seek(self._start + self._length, stream=self._stream)
         return _checked(next(iter(deque(self._frames, maxlen=1)), None))
+
+    def length(self) -> Fraction:
+        """Seconds from the first frame to the end of the last one, by the frames that are there: what the header says
+        costs nothing to write. `first` comes before, and nothing after."""
+        base = self._stream.time_base
+        start = self._frame.pts or 0
+        end = start + (self._frame.duration or 0)
+        for packet in self._container.demux(self._stream):
+            if packet.pts is not None:
+                end = max(end, packet.pts + (packet.duration or 0))
+        return max(Fraction(0), Fraction(end - start) * Fraction(base))
 
     def at(self, share: float) -> Any:
         """The frame that is shown when `share` (0 to 1, never less than before) of the video is over."""
@@ -183,10 +196,12 @@ def _spritesheet(film: Film) -> bytes:
     return _saved(sheet, "JPEG", quality=85)
 
 
-def _size(film: Film) -> bytes:
+def _look(film: Film) -> bytes:
+    """Width and height of the first frame as it is shown, and the seconds of the film."""
     frame = film.first()
     sides = (frame.width, frame.height)
-    return "{} {}".format(*(reversed(sides) if frame.rotation % 180 else sides)).encode()
+    width, height = reversed(sides) if frame.rotation % 180 else sides
+    return f"{width} {height} {float(film.length()):.3f}".encode()
 
 
 WORKS: Final[Mapping[str, Callable[[Film], bytes]]] = {
@@ -194,7 +209,7 @@ WORKS: Final[Mapping[str, Callable[[Film], bytes]]] = {
     "last": lambda film: _saved(_picture(film.last()), "PNG"),
     "thumbnail": _thumbnail,
     "spritesheet": _spritesheet,
-    "size": _size,
+    "look": _look,
 }
 
 

@@ -128,10 +128,10 @@ async def test_a_large_video_takes_no_memory(front: Front, tmp_path: Path) -> No
 
 
 async def test_an_uploaded_video_is_measured(tmp_path: Path) -> None:
-    """A video tells its type and its size, a broken one is refused with the name of its field."""
+    """A video tells its type, its size and its length, a broken one is refused with the name of its field."""
     path = tmp_path / "upload"
     path.write_bytes(clip("webm", frames=5))
-    assert await probe(path, "video") == ("video/webm", 64, 48)
+    assert await probe(path, "video") == ("video/webm", 64, 48, 0.5)
     path.write_bytes(VIDEO[:40] + bytes(1000))
     with pytest.raises(InvalidRequest, match="The video in clip cannot be decoded") as error:
         await probe(path, "clip")
@@ -155,4 +155,4 @@ async def test_without_pyav_a_video_is_taken_unmeasured(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "upload"
     path.write_bytes(VIDEO)
-    assert await probe(path, "video") == ("video/mp4", 0, 0)
+    assert await probe(path, "video") == ("video/mp4", 0, 0, None)

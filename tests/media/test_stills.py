@@ -99,10 +99,10 @@ async def test_a_frame_is_the_decoded_frame(file: Path) -> None:
 
 
 async def test_the_process_makes_what_its_code_makes(file: Path) -> None:
-    """Thumbnail, spritesheet and size come out of the child byte for byte."""
+    """Thumbnail, spritesheet and a look come out of the child byte for byte."""
     assert await stills.thumbnail(file) == here("thumbnail", VIDEO)
     assert await stills.spritesheet(file) == here("spritesheet", VIDEO)
-    assert await stills.size(file) == SIZE
+    assert await stills.look(file) == (*SIZE, 4.0)
 
 
 @pytest.mark.parametrize(("size", "wanted"), [((160, 96), (160, 96)), ((32, 1450), (16, 720))])
@@ -138,7 +138,26 @@ def test_a_turned_video_is_shown_upright(work: str) -> None:
     at = VIDEO.index(b"tkhd") + 44
     turned = VIDEO[:at] + matrix + VIDEO[at + 36 :]
     assert opened(here(work, turned)).size == (96, 160)
-    assert here("size", turned) == b"96 160"
+    assert here("look", turned).startswith(b"96 160 ")
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("mov", "libx264"), ("webm", "libvpx-vp9")])
+@pytest.mark.parametrize("frames", [1, 7, 40])
+def test_the_length_is_that_of_the_frames(kind: str, codec: str, frames: int) -> None:
+    """Every container says when its last frame ends, also where frames depend on later ones."""
+    seconds = float(here("look", ramp(frames, kind=kind, codec=codec)).split()[2])
+    # Matroska does not say how long its last frame is shown.
+    assert seconds == pytest.approx(frames / 10, abs=0.1 if kind == "webm" else 0.001)
+
+
+def test_a_header_cannot_shorten_a_video() -> None:
+    """Who pays by the second gains nothing by writing a smaller number: the frames are counted."""
+    forged = bytearray(VIDEO)
+    for box, at in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
+        start = forged.index(box) + at
+        forged[start : start + 4] = (1).to_bytes(4, "big")
+    assert bytes(forged) != VIDEO
+    assert here("look", bytes(forged)).endswith(b" 4.000")
 
 
 def test_a_long_video_is_not_decoded_whole() -> None:
@@ -217,10 +236,10 @@ def test_a_frame_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = SIZE[0] * SIZE[1]
     # Decoders round up what they ask for.
     monkeypatch.setitem(stills_child._OPTIONS, "max_pixels", str(pixels * 2))
-    assert here("size", VIDEO) == b"160 96"
+    assert here("look", VIDEO) == b"160 96 4.000"
     monkeypatch.setitem(stills_child._OPTIONS, "max_pixels", str(pixels - 1))
     with pytest.raises(av.FFmpegError):
-        here("size", VIDEO)
+        here("look", VIDEO)
 
 
 async def test_a_lost_file_is_said(tmp_path: Path) -> None:
@@ -287,7 +306,7 @@ async def test_two_children_at_once(file: Path, run: Callable[[str], None], tmp_
 # ---------------------------------------------------------------- the child's surroundings
 
 
-@pytest.mark.parametrize(("work", "seconds"), [("thumbnail", "60"), ("size", "10")])
+@pytest.mark.parametrize(("work", "seconds"), [("thumbnail", "60"), ("look", "10")])
 async def test_the_limits_hold(work: str, seconds: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process has 1.5 GiB of memory, a minute of processor (for a mere look at a clip ten seconds), 32 MiB of output,
     no core file, and an end by itself."""
@@ -329,7 +348,7 @@ async def test_a_missing_pyav_is_said(file: Path, run: Callable[[str], None], mo
     with pytest.raises(UnsupportedOperation, match=r"pip install 'reelgate\[media\]'") as error:
         await stills.thumbnail(file)
     assert error.value.param == "variant"
-    assert await stills.size(file) is None
+    assert await stills.look(file) is None
     run("echo started")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnsupportedOperation, match=r"pip install") as error:
@@ -348,7 +367,7 @@ async def test_a_single_binary_answers_its_word(file: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     words = [sys.executable, "-m", "proxy", *stills.command()[1:]]
     monkeypatch.setattr(stills, "command", lambda: words)
-    assert await stills.size(file) is not None
+    assert await stills.look(file) is not None
 
 
 async def test_a_process_that_cannot_start_is_not_the_videos_fault(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

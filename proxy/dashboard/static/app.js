@@ -1,5 +1,6 @@
-/* The one script of the pages. Every page works without it as far as a form and a link can; it makes them quicker, and
-   the studio live. Sections: words · calls · toasts · theme · times · copying · dialogs · forms · menus · start.
+/* The one script of the pages, which imports what only some of them need. Every page works without it as far as a form
+   and a link can; it makes them quicker, and the studio live. Sections: words · calls · toasts · theme · times ·
+   copying · dialogs · forms · menus · start.
 
    No text is ever put into a page as HTML: elements are made with `element`, whose text stays text. */
 
@@ -314,3 +315,5 @@ if (sessionStorage.getItem("said")) {
 agreeing();
 showTimes();
 setInterval(() => showTimes(), 30_000);
+// What only some pages need.
+if (document.body.dataset.script) import(document.body.dataset.script);

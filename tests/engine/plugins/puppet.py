@@ -69,6 +69,20 @@ class Lookup(Puppet):
         await self._answer("delete", job, None)
 
 
+class Cutter(Puppet):
+    """One that edits and extends, also what a client sends in."""
+
+    type = "cutter"
+
+    async def edit(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
+        default = UpstreamJob(id=f"up-{request.attempt_id}", status="in_progress")
+        return await self._answer("edit", request, default)  # type: ignore[return-value]
+
+    async def extend(self, request: VideoRequest, source: UpstreamJob | None) -> UpstreamJob:
+        default = UpstreamJob(id=f"up-{request.attempt_id}", status="in_progress")
+        return await self._answer("extend", request, default)  # type: ignore[return-value]
+
+
 @hookimpl
 def register_channel() -> list[type[Channel]]:
-    return [Puppet, Lookup]
+    return [Puppet, Lookup, Cutter]
