@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
+import importlib
 import inspect
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 
-from proxy import config
+import proxy.app
+from proxy import config, logs
 from proxy.accounts import passwords
 from proxy.accounts.keys import mint
 from proxy.api import SERVER_OPTIONS
 from proxy.app import WIRING, create_app, reload
 from proxy.engine import Core
+from tests import loading
+
+proxy.app.load = loading.load
+
+# Every start asks it about the same classes, whose annotations it evaluates anew each time.
+msgspec.structs.fields = functools.cache(msgspec.structs.fields)
 
 # The start of nearly every test makes the password of `admin`: what slows a guesser would slow them all.
 passwords.MEMORY_KIB = 64
@@ -31,11 +43,27 @@ LONG = ("process", "soak", "contract")
 """The folders of tests that run processes of their own and kill them, or other tests."""
 
 
+GUARD = BlockBuster("proxy")
+"""One for all tests: to make it takes longer than to switch it on."""
+
+
 @pytest.fixture(autouse=True)
-def no_blocking() -> Iterator[BlockBuster]:
+def no_blocking() -> Iterator[None]:
     """Blocking calls in the event loop raise."""
-    with blockbuster_ctx("proxy") as guard:
-        yield guard
+    GUARD.activate()
+    yield
+    GUARD.deactivate()
+
+
+@pytest.fixture
+def started_log() -> Iterator[None]:
+    """The log as it was, after a test that starts the server's."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("aiohttp.server").removeFilter(logs._no_traceback_for_bad_http)
 
 
 @pytest.fixture
@@ -50,6 +78,24 @@ async def last_turns() -> AsyncIterator[None]:
         await asyncio.sleep(0)
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Of a fresh checkout, each worker begins with another part of the test files.
+
+    pytest compiles a test file anew, which takes most of the time of a first collection, unless a worker before has
+    left its bytecode. All in the same order, each would compile each of them, and at the same time.
+    """
+    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
+    if not worker or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    root = session.config.rootpath
+    files = sorted(root.joinpath("tests").rglob("test_*.py"))
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for file in files[first:] + files[:first]:
+        # What is wrong with it, the collection itself says.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test that is a coroutine has its last turns, and has them last. The modules that take longest go first: one
     that begins last would have a worker to itself, while the other has nothing left to do."""
@@ -61,9 +107,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of tests were collected, and stay: without this, the garbage collector looks through all of them again
-    and again, which took a tenth of the suite's time."""
+    and again, which took a tenth of the suite's time. It need not come often: what a test leaves behind is small."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 class Product:

@@ -6,13 +6,11 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
-from proxy import logs
 from proxy.api import Access
 from proxy.logs import AccessWriter, log_context, start_logging
 from proxy.upstream.redact import RedactingFilter, Redactor
@@ -38,14 +36,9 @@ class Written:
 
 
 @pytest.fixture
-def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
-    """What a log that the test starts writes; the root logger is put back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield Written(capsys)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("aiohttp.server").removeFilter(logs._no_traceback_for_bad_http)
+def stderr(capsys: pytest.CaptureFixture[str], started_log: None) -> Written:
+    """What a log that the test starts writes."""
+    return Written(capsys)
 
 
 # ---------------------------------------------------------------- whose line it is

@@ -24,10 +24,15 @@ RED = [*SABOTAGES, *MEDIA_SABOTAGES, *PRODUCT_SABOTAGES]
 ALL = [*RED, *HONEST]
 
 TEST_FILE = """
+import functools
 from pathlib import Path
 
-from proxy.testing import ChannelContract
+import proxy.app
+from proxy.testing import ChannelContract, bench
 from tests.test_contract import TestAtelier as Atelier, TestKiln as Kiln, TestLumen as Lumen
+
+# No bundled plugins: most of the time would go into importing them for each saboteur.
+bench.load = proxy.app.load = functools.partial(bench.load, bundled=Path(__file__).parent / "nothing")
 
 Atelier.__test__ = Kiln.__test__ = Lumen.__test__ = False
 {classes}

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.process import forks
+from tests.process.forks import Fork
 
 ROOT = Path(__file__).parents[2]
 KEY = "rg_process-test-admin-key-0123456789"
@@ -26,21 +28,18 @@ class ServerProcess:
         self.port = 0
         self.output: list[str] = []
         self.log: list[str] = []
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Fork | asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> Fork | asyncio.subprocess.Process:
         assert self._process is not None
         return self._process
 
     async def start(self, *arguments: str) -> None:
         """Start it and wait until it says where it listens."""
         await asyncio.to_thread(self.config.write_text, self.text, "utf-8")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "proxy",
+        self._process = await forks.start(
             "serve",
             "--config",
             str(self.config),
@@ -51,8 +50,6 @@ class ServerProcess:
             *arguments,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
         )
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._readers = [

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from multidict import CIMultiDictProxy
 from proxy.accounts.users import Users
 from proxy.store import Store
 from proxy.testing import SimulatorServer
+from tests.process import forks
 from tests.process.conftest import Spawn
 from tests.process.server import KEY, ROOT, ServerProcess
 from tests.simulators.lumen import LumenSimulator
@@ -47,10 +47,15 @@ async def call(server: ServerProcess, method: str, path: str, key: str | None = 
 
 async def reelgate(server: ServerProcess, *words: str, code: int = 0) -> str:
     """What the command line prints, run beside the server on its data folder."""
-    return await shell(server, sys.executable, "-m", "proxy", *words, "--data", str(server.folder / "data"), code=code)
+    process = await forks.start(
+        *(*words, "--data", str(server.folder / "data")),
+        cwd=server.folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )
+    return await printed(process, code)
 
 
-async def shell(server: ServerProcess, *words: str, code: int = 0) -> str:
+async def shell(server: ServerProcess, *words: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *words,
         cwd=server.folder,
@@ -58,6 +63,11 @@ async def shell(server: ServerProcess, *words: str, code: int = 0) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    return await printed(process, 0)
+
+
+async def printed(process: forks.Fork | asyncio.subprocess.Process, code: int) -> str:
+    """What it printed on stdout before it ended with this code."""
     output, errors = await process.communicate()
     assert process.returncode == code, errors.decode()
     return output.decode()

@@ -5,6 +5,7 @@ import re
 import signal
 from typing import Any
 
+import pytest
 from aiohttp import ClientError, ClientSession
 
 from tests.process.conftest import Spawn
@@ -12,6 +13,12 @@ from tests.process.server import KEY, ServerProcess
 
 DEMO = "channels: [{name: demo, type: demo, poll_every: 0.05}]"
 SMALL = {"size": "128x72", "seconds": 2}
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No forks of what has imported the product: Python starts as an operator starts it."""
+    monkeypatch.setenv("REELGATE_NO_FORKS", "1")
 
 
 async def call(server: ServerProcess, method: str, path: str, key: str = KEY, **kwargs: Any) -> tuple[int, Any]:
@@ -36,6 +43,7 @@ async def states(server: ServerProcess, ids: list[str]) -> list[str]:
     return [(await call(server, "GET", f"/videos/{video_id}"))[1]["status"] for video_id in ids]
 
 
+@pytest.mark.usefixtures("anew")
 async def test_ten_renders_survive_kill_9(spawn: Spawn) -> None:
     """Killed in the middle of ten renders, twice, the server finishes all ten, each of them once."""
     server = spawn(DEMO)
@@ -82,6 +90,7 @@ async def test_first_start_shows_a_key_and_a_password_once(spawn: Spawn) -> None
     assert "users passwd admin" in text
 
 
+@pytest.mark.usefixtures("anew")
 async def test_a_stop_answers_what_is_under_way(spawn: Spawn) -> None:
     """SIGTERM: requests under way get their answers, new videos are refused, the process ends with 0."""
     server = spawn(DEMO)

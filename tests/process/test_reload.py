@@ -158,13 +158,15 @@ async def test_a_config_map_that_is_swapped_is_applied(spawn: Spawn, tmp_path: P
 
 
 async def test_what_needs_a_restart_is_named(spawn: Spawn) -> None:
-    """One line of the log says which settings under server: wait for the next start; the channels are applied."""
+    """One line of the log says which settings under server: wait for the next start; the others hold at once, and the
+    channels are applied."""
     server = spawn(ONE)
     await server.start()
-    await write(server, ONE + TWO + "server: {database: 'sqlite:///other.db'}\n")
+    await write(server, ONE + TWO + "server: {database: 'sqlite:///other.db', max_body: 1KiB}\n")
     await serves(server, "movie")
     await says(server, "take effect at the next start")
     assert told(server, "take effect at the next start")[0].endswith("next start: database")
+    assert (await call(server, "POST", "/videos", json={**SMALL, "prompt": "p" * 2000}))[0] == 413
     assert await server.stop() == 0
 
 

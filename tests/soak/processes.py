@@ -14,6 +14,8 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from aiohttp.test_utils import unused_port
 
+from tests.process import forks
+from tests.process.forks import Fork
 from tests.soak.upstream import HOST
 
 ROOT = Path(__file__).parents[2]
@@ -31,15 +33,14 @@ class Server:
         self.url = f"http://{HOST}:{self.port}/v1"
         self._folder = folder
         self._environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(product), **environ}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Fork | asyncio.subprocess.Process | None = None
 
     async def command(self, *words: str) -> tuple[int, str]:
         """Run a command of the product to its end; answers its exit code and what it printed."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", *words, "--config", "channels.yaml", "--data", "data"),
+        process = await forks.start(
+            *(*words, "--config", "channels.yaml", "--data", "data"),
             cwd=self._folder,
             env=self._environ,
-            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
@@ -48,9 +49,8 @@ class Server:
     async def launch(self) -> None:
         """Start it and do not wait."""
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "proxy", "serve", "--config", "channels.yaml", "--data", "data"),
-                *("--port", str(self.port)),
+            self._process = await forks.start(
+                *("serve", "--config", "channels.yaml", "--data", "data", "--port", str(self.port)),
                 cwd=self._folder,
                 env=self._environ,
                 stdout=log,
