@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import importlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -95,14 +95,19 @@ class Demo(Channel):
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def check(self, request: VideoRequest) -> None:
-        width, height = request.dimensions
+        width, height = _size(request)
         if width % 2 or height % 2 or min(width, height) < LEAST_SIDE or max(width, height) > MOST_SIDE:
             raise InvalidRequest(
                 f"size {request.size}: the demo channel makes even sizes of {LEAST_SIDE} to {MOST_SIDE} pixels a side, "
                 "such as 720x1280.",
                 param="size",
             )
-        if not 1 <= request.seconds <= MOST_SECONDS:
+        if request.kind in ("remix", "edit") and request.seconds > MOST_TOTAL:
+            raise InvalidRequest(
+                f"The demo channel changes videos of up to {MOST_TOTAL} seconds, and this one has {request.seconds}.",
+                param="video",
+            )
+        if request.kind in ("create", "extend") and not 1 <= request.seconds <= MOST_SECONDS:
             raise InvalidRequest(f"seconds must be 1 to {MOST_SECONDS}.", param="seconds")
         if len(request.images) > 1:
             raise InvalidRequest("The demo channel takes one picture, which becomes the first frame.", param="image")
@@ -165,6 +170,10 @@ class Demo(Channel):
             facts=job.facts,
         )
 
+    async def probe(self) -> Collection[str]:
+        # There is nobody to ask, and a job that is asked for is begun.
+        return self.models
+
     async def content(self, job: UpstreamJob, variant: str) -> Source:
         if variant == "thumbnail":
             return Source(path=await asyncio.to_thread(self._files.thumbnail, job.id), media_type="image/webp")
@@ -202,7 +211,7 @@ class Demo(Channel):
         return {
             "seed": layout,
             "fps": self.options.fps,
-            "size": list(request.dimensions),
+            "size": list(_size(request)),
             "seconds": request.seconds,
             "parts": parts,
             "trouble": sorted(trouble(request.prompt)),
@@ -264,6 +273,15 @@ class Demo(Channel):
 
 def _job_id(request: VideoRequest) -> str:
     return f"demo_{hashlib.sha256(request.attempt_id.encode()).hexdigest()[:24]}"
+
+
+def _size(request: VideoRequest) -> tuple[int, int]:
+    """Width and height of what is made: a clip that is sent in may be larger than all that is made here."""
+    width, height = request.dimensions
+    if request.video is None or max(width, height) <= MOST_SIDE:
+        return width, height
+    shrink = MOST_SIDE / max(width, height)
+    return round(width * shrink / 2) * 2, round(height * shrink / 2) * 2
 
 
 def _part(request: VideoRequest, source: UpstreamJob | None = None, at: int = 0) -> dict[str, Any]:

@@ -21,8 +21,12 @@ def load_secret(data: Path) -> bytes:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise StoreError(f"{file}: cannot read the secret ({error.strerror})") from error
+        raise StoreError(
+            f"{file}: cannot read the secret ({error.strerror}): check its owner and permissions"
+        ) from error
     try:
+        # With a store in another place, nobody has made it yet.
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Written whole under another name first: a crash must not leave half a secret, which would be used.
         fresh = file.with_name(f"{FILE}.{os.getpid()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -32,7 +36,9 @@ def load_secret(data: Path) -> bytes:
             os.fsync(stream.fileno())
         fresh.replace(file)
     except OSError as error:
-        raise StoreError(f"{file}: cannot write the secret ({error.strerror})") from error
+        raise StoreError(
+            f"{file}: cannot write the secret ({error.strerror}): check the folder's owner and permissions"
+        ) from error
     return _read(file)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from proxy import money
@@ -16,6 +18,8 @@ DEFAULT_SIZE = "720x1280"
 """OpenAI's own defaults, for a model that declares none."""
 A_FRAME = 0.05
 """Seconds, at 20 frames a second."""
+LEAST_SIDE = 16
+"""Pixels: a size is written with two digits at least."""
 NEARLY = 0.025
 """How far, as a logarithm, a size may be off the common ratio that it is called by."""
 
@@ -40,12 +44,18 @@ def price_of(
     return money.price(per_second, settled.seconds + (source_seconds or 0 if whole else 0))
 
 
-def settled_by(clip: StoredInput, settled: Settled, model: Model) -> Settled:
-    """What is ordered where `clip`, which a client sent in, is edited: a video as long as that, and of the size nearest
-    to it. `settled` again, where nobody could look at it."""
+def settled_by(clip: StoredInput, settled: Settled, model: Model, kind: Kind) -> Settled:
+    """What is ordered where `clip`, which a client sent in, is edited or extended: a video of the size nearest to it,
+    and an edit as long as it is, but never shorter than the model makes any. `settled` again, where nobody could look
+    at it."""
     if clip.seconds is None:
         return settled
-    return Settled(whole_seconds(clip.seconds), settle(None, f"{clip.width}x{clip.height}", model, "nearest").size)
+    # Upstreams and prices know resolutions, and no 1918x1078.
+    model = model if model.sizes else replace(model, sizes=_usual_sizes())
+    size = settle(None, f"{max(clip.width, LEAST_SIDE)}x{max(clip.height, LEAST_SIDE)}", model, "nearest").size
+    if kind == "extend":
+        return Settled(settled.seconds, size, settled.adjusted)
+    return Settled(max(whole_seconds(clip.seconds), min(model.seconds, default=0)), size, settled.adjusted)
 
 
 def whole_seconds(length: float) -> int:
@@ -207,10 +217,15 @@ def _nearest_size(size: str, sizes: Collection[str]) -> str:
     return _pixels_of(word) if RATIO_PATTERN.fullmatch(word) else word
 
 
-def _pixels_of(ratio: str) -> str:
-    """A ratio word at 720 pixels on the short side, both sides even."""
+@cache
+def _usual_sizes() -> tuple[str, ...]:
+    return tuple(_pixels_of(ratio, short) for short in (720, 1080, 2160) for ratio in COMMON_RATIOS)
+
+
+def _pixels_of(ratio: str, short: int = 720) -> str:
+    """A ratio word at `short` pixels on the short side, both sides even."""
     across, down = (int(part) for part in ratio.split(":"))
-    scale = 720 / min(across, down)
+    scale = short / min(across, down)
     return f"{round(across * scale / 2) * 2}x{round(down * scale / 2) * 2}"
 
 

@@ -231,7 +231,7 @@ def _priced(ask: Ask, key: Key, way: Route, order: Order | None = None) -> Route
         return way
     known = tuple(one for one in way.placements if _price(ask, way, one, order) is not None)
     if not known:
-        raise no_price(way.placements[0].offer.public, unmeasured=order is not None)
+        raise no_price(way.placements[0].offer.public, unmeasured=_unmeasured(order))
     unknown = {one.live.name: "its price is not known" for one in way.placements if one not in known}
     return replace(way, placements=known, excluded={**way.excluded, **unknown})
 
@@ -239,10 +239,12 @@ def _priced(ask: Ask, key: Key, way: Route, order: Order | None = None) -> Route
 def _measured(ask: Ask, way: Route, order: Order) -> Route:
     """`way` for what was really sent in: an edit is as long as its video, also where that is a file."""
     clip = order.video
-    if clip is None or ask.kind != "edit":
+    if clip is None:
         return way
-    measured = (replace(one, settled=settled_by(clip, one.settled, one.offer.limits)) for one in way.placements)
-    return replace(way, placements=tuple(measured))
+    measured = tuple(
+        replace(one, settled=settled_by(clip, one.settled, one.offer.limits, ask.kind)) for one in way.placements
+    )
+    return replace(way, placements=measured)
 
 
 def _price(ask: Ask, way: Route, placement: Placement, order: Order | None) -> int | None:
@@ -263,6 +265,10 @@ def _source_seconds(source: Video | None, order: Order) -> int | None:
     if order.video is None:
         return 0
     return None if order.video.seconds is None else whole_seconds(order.video.seconds)
+
+
+def _unmeasured(order: Order | None) -> bool:
+    return order is not None and order.video is not None and order.video.seconds is None
 
 
 def _audio(ask: Ask, way: Route) -> bool | None:

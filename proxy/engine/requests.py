@@ -167,7 +167,7 @@ def own_cancellation() -> Iterator[None]:
         raise RuntimeError("the plugin's work was cancelled") from error
 
 
-async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJob:
+async def submit(live: LiveChannel, ready: Submittable) -> UpstreamJob:
     """Call the plugin once. Raises an `ApiError` whose `outcome` says what is known of the submission."""
     # This task may be another than the one that the order came with.
     hops.travelled.set(ready.hops)
@@ -182,7 +182,7 @@ async def submit(core: Core, live: LiveChannel, ready: Submittable) -> UpstreamJ
                 error.outcome = Outcome.UNKNOWN
             # An upstream may repeat the ids that stood in the body.
             ids = (*ready.request.characters, *((ready.source.id,) if ready.source else ()))
-            error.message = core.redactor.text(error.message, ids)
+            error.message = live.channel.upstream.redactor.text(error.message, ids)
             raise
         except Exception as error:
             if bound.expired():

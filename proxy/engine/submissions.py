@@ -146,7 +146,7 @@ class Submitter:
             return None, NotSent("The lease of this process ran out before anything was sent.")
         began = self._core.clock()
         try:
-            job, error = await submit(self._core, live, ready), None
+            job, error = await submit(live, ready), None
         except ApiError as refusal:
             job, error = None, refusal
         self._core.metrics.submission(live.name, _outcome_word(error), self._core.clock() - began)
@@ -320,17 +320,20 @@ def refusal_of(live: LiveChannel, error: Exception) -> ApiError:
 
 def began_on(video: Video, placement: Placement, attempt_id: str, now: float) -> Video:
     """`video` with an attempt on `placement`, and the values ordered there."""
-    # What starts from another video has that one's size, and an extension both lengths: they are not of the channel.
-    new = video.kind == "create"
-    ordered = placement.settled if new else Settled(video.billed_seconds, video.size)
-    settled: dict[str, object] = {"seconds": ordered.seconds, "size": ordered.size} if new else {}
+    # What starts from a video of ours has that one's size and length: they are not of the channel. What is to be added
+    # was said, and the object shows it with the length of what it is added to.
+    ours, before = video.source_id is not None, video.seconds - video.billed_seconds
+    ordered = Settled(
+        video.billed_seconds if ours or video.kind == "extend" else placement.settled.seconds,
+        video.size if ours else placement.settled.size,
+    )
     clip = video.order.video
-    settled["price"] = price_of(
+    price = price_of(
         placement.offer.limits,
         ordered,
         audio=video.order.audio,
         kind="create" if video.order.reimagine else video.kind,
-        source_seconds=None if clip and clip.seconds is None else video.seconds - video.billed_seconds,
+        source_seconds=None if clip and clip.seconds is None else before,
     )
     return states.began(
         video,
@@ -338,7 +341,9 @@ def began_on(video: Video, placement: Placement, attempt_id: str, now: float) ->
         upstream_model=placement.offer.upstream,
         attempt_id=attempt_id,
         now=now,
-        **settled,
+        seconds=before + ordered.seconds,
+        size=ordered.size,
+        price=price,
     )
 
 

@@ -72,7 +72,10 @@ async def probe(path: Path, param: str) -> Probe:
     try:
         seen = await stills.look(path)
     except UnsupportedOperation as error:
-        raise InvalidRequest(f"The video in {param} cannot be decoded.", param=param) from error
+        raise InvalidRequest(
+            f"The video in {param} cannot be decoded, or takes too long to: send a shorter one, or an MP4 of H.264.",
+            param=param,
+        ) from error
     if seen is None:
         return Probe(media_type)
     if seen.seconds > LONGEST:

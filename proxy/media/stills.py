@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from proxy import frozen
 from proxy.errors import NotFound, UnsupportedOperation
 from proxy.media.room import room
 from proxy.media.stills_child import NO_PYAV, RESULT_BYTES
@@ -80,8 +81,8 @@ async def require(param: str | None = None) -> None:
 
 def command() -> list[str]:
     """The program and the arguments that start the process, before the word for its work."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "media-worker"]
+    if frozen.PROGRAM is not None:
+        return [str(frozen.PROGRAM), "media-worker"]
     # By its path: as a module it would import the package first, which takes longer than a small video.
     return [sys.executable, "-P", str(Path(__file__).with_name("stills_child.py"))]
 
@@ -159,7 +160,7 @@ class _Job:
                 stdin=self._video,
                 stdout=self._result,
                 stderr=self._complaint,
-                env={name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)},
+                env=_environment(),
                 # A Ctrl-C at the terminal is for the server, which then decides.
                 start_new_session=True,
             )
@@ -188,6 +189,11 @@ class _Job:
         lines = os.pread(handle, _COMPLAINT, start).decode(errors="replace").split("\n")
         line = next((line for line in reversed(lines) if line.strip()), "")
         return "".join(letter if letter.isprintable() else "?" for letter in line.strip()[:300])
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    return kept | dict(frozen.worker_environment())
 
 
 def _scratch() -> FileIO:

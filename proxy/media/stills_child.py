@@ -1,7 +1,8 @@
 """The process that decodes one video for `stills.py`, so that a hostile one can bring down nothing but this.
 
-It is run by its path: `stills_child.py WORK`, where WORK is a key of `WORKS`. The video is the file at descriptor 0,
-the result goes to 1, one line about a failure to 2. Exit codes: 0, 1 for a video that cannot be decoded, `NO_PYAV`.
+It is run by its path: `stills_child.py WORK`, where WORK is a key of `WORKS`, or `LOOK`. The video is the file at
+descriptor 0, the result goes to 1, one line about a failure to 2. Exit codes: 0, 1 for a video that cannot be decoded,
+`NO_PYAV`.
 
 It must start fast and hold no secret: it imports the standard library, PyAV and Pillow, and nothing of `proxy`.
 """
@@ -28,9 +29,12 @@ RESULT_BYTES: Final = 32 * 2**20
 _MEMORY: Final = 1536 * 2**20
 _CPU_SECONDS: Final = 60
 _CPU_SECONDS_OF_A_LOOK: Final = 10
-"""For the first frame and the length alone, because many clips may be sent in."""
+"""For a look alone, because many clips may be sent in: enough for about a million frames."""
 # Then it ends by itself: the server that would have killed it earlier may be gone.
 _WALL_SECONDS: Final = 120
+
+_FASTEST: Final = 240
+"""Frames of a second that a camera makes at most: more are there to be counted as less."""
 
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 # What cameras, screen recorders and upstreams make: each further decoder is one more that a hostile file can aim at.
@@ -50,7 +54,7 @@ def limit(work: str) -> None:
     signal.alarm(_WALL_SECONDS)
     for what, most in (
         (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_CPU, _CPU_SECONDS_OF_A_LOOK if work == "look" else _CPU_SECONDS),
+        (resource.RLIMIT_CPU, _CPU_SECONDS_OF_A_LOOK if work == LOOK else _CPU_SECONDS),
         (resource.RLIMIT_FSIZE, RESULT_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -87,12 +91,12 @@ class Film:
         if not streams:
             raise ValueError("no video stream")
         stream = self._stream = streams[0]
+        self._streams = streams
         # More threads hold more frames, and take the server's processors.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = _OPTIONS
         self._container = container
         self._frames = container.decode(stream)
-        self._frame: Any = None
         self._shown: Any = None
         self._upcoming: Any = None
         self._start: int = stream.start_time or 0
@@ -102,24 +106,38 @@ class Film:
 
     def first(self) -> Any:
         """The first frame."""
-        self._frame = _checked(next(self._frames, None))
-        return self._frame
+        return _checked(next(self._frames, None))
 
     def last(self) -> Any:
         """The last frame; nothing before the last key frame is decoded."""
         self._container.seek(self._start + self._length, stream=self._stream)
         return _checked(next(iter(deque(self._frames, maxlen=1)), None))
 
-    def length(self) -> Fraction:
-        """Seconds from the first frame to the end of the last one, by the frames that are there: what the header says
-        costs nothing to write. `first` comes before, and nothing after."""
-        base = self._stream.time_base
-        start = self._frame.pts or 0
-        end = start + (self._frame.duration or 0)
-        for packet in self._container.demux(self._stream):
-            if packet.pts is not None:
-                end = max(end, packet.pts + (packet.duration or 0))
-        return max(Fraction(0), Fraction(end - start) * Fraction(base))
+    def measured(self) -> tuple[Any, Fraction]:
+        """The first frame of the largest track, and the seconds of the longest one: who it is sent to may take either.
+
+        They are those of the frames that are there, since what a header says costs nothing to write.
+        """
+        largest = max(self._streams, key=lambda one: one.codec_context.width * one.codec_context.height)
+        largest.codec_context.thread_count = 1
+        largest.codec_context.options = _OPTIONS
+        frame: Any = None
+        spans: dict[int, tuple[int, int, int]] = {}
+        for packet in self._container.demux(self._streams):
+            # The decoder may want many packets before it gives a frame, and an empty one says that these are all.
+            if frame is None and packet.stream is largest:
+                frame = next(iter(packet.decode()), None)
+            at = packet.dts if packet.pts is None else packet.pts
+            if at is not None:
+                start, end, count = spans.get(packet.stream.index, (at, at, 0))
+                spans[packet.stream.index] = (min(start, at), max(end, at + (packet.duration or 0)), count + 1)
+            elif packet.size:
+                raise ValueError("a frame without a time")
+        lengths = [
+            max(Fraction(end - start) * Fraction(self._container.streams[index].time_base), Fraction(count, _FASTEST))
+            for index, (start, end, count) in spans.items()
+        ]
+        return _checked(frame), max(lengths)
 
     def at(self, share: float) -> Any:
         """The frame that is shown when `share` (0 to 1, never less than before) of the video is over."""
@@ -196,30 +214,41 @@ def _spritesheet(film: Film) -> bytes:
     return _saved(sheet, "JPEG", quality=85)
 
 
-def _look(film: Film) -> bytes:
-    """Width and height of the first frame as it is shown, and the seconds of the film."""
-    frame = film.first()
-    sides = (frame.width, frame.height)
-    width, height = reversed(sides) if frame.rotation % 180 else sides
-    return f"{width} {height} {float(film.length()):.3f}".encode()
-
-
 WORKS: Final[Mapping[str, Callable[[Film], bytes]]] = {
     "first": lambda film: _saved(_picture(film.first()), "PNG"),
     "last": lambda film: _saved(_picture(film.last()), "PNG"),
     "thumbnail": _thumbnail,
     "spritesheet": _spritesheet,
-    "look": _look,
 }
+LOOK: Final = "look"
+"""The work that tells width and height of a video as it is shown, and its seconds."""
 
 
 def result(av: Any, file: Any, work: str) -> bytes:
     """What `work` makes of a video; all errors are possible."""
+    if work == LOOK:
+        return _look(av, file)
+    with _opened(av, file) as container:
+        return WORKS[work](Film(av, container))
+
+
+def _look(av: Any, file: Any) -> bytes:
+    with _opened(av, file) as container:
+        frame, seconds = Film(av, container).measured()
+        sides = (frame.width, frame.height)
+        width, height = reversed(sides) if frame.rotation % 180 else sides
+    # An edit list can show frames often, or hide them: from those who go by it, which not everybody does.
+    with _opened(av, file, ignore_editlist="1") as container:
+        seconds = max(seconds, Film(av, container).measured()[1])
+    return f"{width} {height} {float(seconds):.3f}".encode()
+
+
+def _opened(av: Any, file: Any, **options: str) -> Any:
+    file.seek(0)
     # Never guessed from the bytes: among FFmpeg's formats are playlists, which fetch what they name.
     form = "matroska" if file.read(4) == _EBML else "mov"
     file.seek(0)
-    with av.open(file, format=form, options=_OPTIONS, io_open=_refuse) as container:
-        return WORKS[work](Film(av, container))
+    return av.open(file, format=form, options={**_OPTIONS, **options}, io_open=_refuse)
 
 
 def _refuse(url: str, flags: int, options: Mapping[str, str]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy import money
+from proxy import UpstreamRefused, money
 from proxy.media import stills
 from proxy.records import KeyLimits
 from tests.accounts.test_limits import PLUGINS, spend
@@ -57,11 +57,19 @@ async def test_no_budget_is_passed_by_a_long_clip(launch: Launch, tmp_path: Path
     assert (await send(product, key, clip(frames=40)))[0] == 200
 
 
+async def test_an_edit_is_not_shorter_than_any_that_the_model_makes(launch: Launch) -> None:
+    """A clip of two seconds is ordered, and paid, as the shortest video of the model."""
+    product, key = await product_with(launch)
+    _, video = await send(product, key, clip(frames=20))
+    assert (video["seconds"], video["cost"]["value"]) == ("4", 0.4)
+    assert product.channel("a").asked("edit")[0].seconds == 4
+
+
 async def test_an_edit_is_as_large_as_its_clip(launch: Launch) -> None:
     """Of the sizes that the model has, the one nearest to the clip is ordered and priced."""
     product, key = await product_with(launch)
     _, video = await send(product, key, clip(size=(1600, 900), frames=10))
-    assert (video["size"], video["cost"]["value"]) == ("1920x1080", 0.3)
+    assert (video["size"], video["cost"]["value"]) == ("1920x1080", 1.2)
 
 
 async def test_an_extension_shows_the_stitched_whole(launch: Launch) -> None:
@@ -70,6 +78,77 @@ async def test_an_extension_shows_the_stitched_whole(launch: Launch) -> None:
     _, video = await send(product, key, clip(frames=30), to="extensions", seconds="4")
     assert (video["seconds"], video["cost"]["value"]) == ("7", 0.4)
     assert product.channel("a").asked("extend")[0].seconds == 4
+
+
+async def test_an_extension_is_as_large_as_its_clip(launch: Launch) -> None:
+    """What is added to a large clip is large, and paid as such."""
+    product, key = await product_with(launch)
+    _, video = await send(product, key, clip(size=(1920, 1080), frames=10), to="extensions", seconds="4")
+    assert (video["size"], video["cost"]["value"]) == ("1920x1080", 1.2)
+
+
+SECOND = """
+channels:
+  - {name: a, type: cutter, priority: 9, price: {per_second: 0.10},
+     models: {sora-2: {upstream: s, seconds: [4, 8], sizes: [1280x720]}}}
+  - {name: b, type: cutter, price: {per_second: 0.10, 1080p: 0.30},
+     models: {sora-2: {upstream: s, seconds: [4, 8], sizes: [1920x1080]}}}
+"""
+
+
+@pytest.mark.parametrize("budget", [None, "1.00"])
+async def test_another_channel_makes_sizes_of_its_own(launch: Launch, budget: str | None) -> None:
+    """An edit that its first channel refuses is ordered of the next one in a size that it has, at the price of that;
+    not beyond a budget."""
+    product = await launch(SECOND, plugins=PLUGINS)
+    limits = KeyLimits(budget=None if budget is None else money.amount(budget))
+    product.channel("a").then("edit", UpstreamRefused("no"))
+    status, video = await send(product, await product.key("phone", limits=limits), clip(frames=50))
+    asked = [(request.seconds, request.size) for request in product.channel("b").asked("edit")]
+    if budget is None:
+        assert (status, video["size"], video["cost"]["value"]) == (200, "1920x1080", 1.5)
+        assert asked == [(5, "1920x1080")]
+    else:
+        # It is told why the first one did not take it.
+        assert (status, asked) == (502, [])
+
+
+@pytest.mark.parametrize(
+    ("size", "ordered", "cost"), [((1918, 1078), "1920x1080", 0.3), ((8, 8), "720x720", 0.1), ((640, 360), None, 0.1)]
+)
+async def test_a_model_without_sizes_makes_usual_ones(
+    launch: Launch, size: tuple[int, int], ordered: str | None, cost: float
+) -> None:
+    """Two pixels less do not make a clip cheaper, and a tiny one is no crash: the usual size nearest to it counts."""
+    text = "channels: [{name: a, type: cutter, models: [sora-2], price: {per_second: 0.10, 1080p: 0.30}}]"
+    product = await launch(text, plugins=PLUGINS)
+    status, video = await send(product, await product.key("phone"), clip(size=size, frames=10))
+    assert (status, video["size"], video["cost"]["value"]) == (200, ordered or "1280x720", cost)
+
+
+async def test_a_size_without_a_price_is_no_missing_pyav(launch: Launch) -> None:
+    """Who may not order what nobody has a price for is not sent to install what is there."""
+    text = """
+channels:
+  - {name: a, type: cutter, price: {720p: 0.10}, models: {sora-2: {upstream: s, sizes: [1280x720, 1920x1080]}}}
+"""
+    product = await launch(text, plugins=PLUGINS)
+    key = await product.key("phone", limits=KeyLimits(budget=money.amount("50")))
+    status, body = await send(product, key, clip(size=(1920, 1080), frames=10))
+    assert (status, body["error"]["code"]) == (403, "permission_denied")
+    assert "set the price" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(("frames", "size"), [(250, (64, 48)), (10, (3840, 2160))], ids=["long", "large"])
+async def test_the_demo_channel_takes_what_a_telephone_films(
+    launch: Launch, frames: int, size: tuple[int, int]
+) -> None:
+    """A clip that is longer or larger than all that the demo channel makes anew is edited all the same."""
+    product = await launch("channels: [{name: demo, type: demo, fps: 1}]")
+    key = await product.key("phone")
+    status, video = await send(product, key, clip(size=size, frames=frames))
+    assert (status, video["seconds"]) == (200, str(frames // 10)), video
+    await product.until(video["id"], "completed", key=key)
 
 
 async def test_what_cannot_be_measured_has_no_price(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

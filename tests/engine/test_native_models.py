@@ -159,7 +159,7 @@ async def test_an_upload_goes_to_a_model_that_can(
 
 
 async def test_an_upload_costs_what_it_costs_where_it_is_made(launch: Launch) -> None:
-    """A client's file of three seconds that its first channel refused goes to another one, at the price of that."""
+    """A client's file that its first channel refused goes to another one, at the price of that."""
     entries = "{name: a, type: studio, priority: 9}, {name: b, type: studio, price: {per_second: 0.1, edit: 0.7}}"
     product = await launch(f"channels: [{entries}]", plugins=PLUGINS)
     product.channel("a").then("edit", UpstreamRefused("no"))
@@ -168,7 +168,7 @@ async def test_an_upload_costs_what_it_costs_where_it_is_made(launch: Launch) ->
     status, video, _ = await product.call("POST", "/v1/videos/edits", data=form)
     assert status == 200, video
     assert len(product.channel("b").asked("edit")) == 1
-    assert video["cost"]["value"] == 2.1
+    assert video["cost"]["value"] == 2.8
 
 
 @pytest.mark.parametrize("path", ["edits", "extensions"])

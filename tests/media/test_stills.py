@@ -141,25 +141,6 @@ def test_a_turned_video_is_shown_upright(work: str) -> None:
     assert here("look", turned).startswith(b"96 160 ")
 
 
-@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("mov", "libx264"), ("webm", "libvpx-vp9")])
-@pytest.mark.parametrize("frames", [1, 7, 40])
-def test_the_length_is_that_of_the_frames(kind: str, codec: str, frames: int) -> None:
-    """Every container says when its last frame ends, also where frames depend on later ones."""
-    seconds = float(here("look", ramp(frames, kind=kind, codec=codec)).split()[2])
-    # Matroska does not say how long its last frame is shown.
-    assert seconds == pytest.approx(frames / 10, abs=0.1 if kind == "webm" else 0.001)
-
-
-def test_a_header_cannot_shorten_a_video() -> None:
-    """Who pays by the second gains nothing by writing a smaller number: the frames are counted."""
-    forged = bytearray(VIDEO)
-    for box, at in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
-        start = forged.index(box) + at
-        forged[start : start + 4] = (1).to_bytes(4, "big")
-    assert bytes(forged) != VIDEO
-    assert here("look", bytes(forged)).endswith(b" 4.000")
-
-
 def test_a_long_video_is_not_decoded_whole() -> None:
     """A late frame costs what follows the key frame before it, and no frame is decoded twice."""
     decoded = 0
@@ -354,20 +335,6 @@ async def test_a_missing_pyav_is_said(file: Path, run: Callable[[str], None], mo
     with pytest.raises(UnsupportedOperation, match=r"pip install") as error:
         await stills.thumbnail(file)
     assert error.value.param == "variant"
-
-
-def test_a_single_binary_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frozen program has no Python beside it: it is its own worker."""
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert stills.command() == [sys.executable, "media-worker"]
-
-
-async def test_a_single_binary_answers_its_word(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a single binary starts itself with is a command that does the work."""
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    words = [sys.executable, "-m", "proxy", *stills.command()[1:]]
-    monkeypatch.setattr(stills, "command", lambda: words)
-    assert await stills.look(file) is not None
 
 
 async def test_a_process_that_cannot_start_is_not_the_videos_fault(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
