@@ -182,6 +182,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The Reelgates that it has come to, as the hop header says them."""
 
 
+COPIED: Final = "copied"
+"""The `attempt_id` of a video that waited when its store was copied: another server may have submitted it since."""
+
+
 class Video(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the store, and all that is known of a video.
 

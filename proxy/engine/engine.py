@@ -39,13 +39,18 @@ from proxy.errors import (
 from proxy.ids import created_at, new_id
 from proxy.inputs import Clip
 from proxy.media.archive import Archive
-from proxy.models import Variant
-from proxy.records import Ask, Attempt, Character, Key, Upload, Video
+from proxy.models import JobError, Variant
+from proxy.records import COPIED, Ask, Attempt, Character, Key, Upload, Video
 from proxy.store import StoreBusy
 
 HOUSEKEEPING = 3600.0
 """Seconds between two removals of what has expired in the store."""
 
+_FROM_BACKUP = JobError(
+    "outcome_unknown",
+    "The video waited when the backup was made that this server was restored from, and may have been ordered since. "
+    "The operator can look for it at the provider; order it again if it is not there.",
+)
 
 Chore = Callable[[float], Awaitable[object]]
 """Removes what has expired at a time, in unix seconds."""
@@ -130,6 +135,13 @@ class Engine:
                     self._recovery.add(video)
                 case "running":
                     self._poller.add(video, after=spread(running) * next(first_polls) / running)
+                case _ if video.attempt_id == COPIED:
+                    log.warning(
+                        "video %s waited in the backup, and may have been ordered since: look for it at the provider",
+                        video.id,
+                        extra={"video_id": video.id},
+                    )
+                    await self._queue.fail(video, _FROM_BACKUP)
                 case _:
                     self._queue.add(video)
         if unfinished:

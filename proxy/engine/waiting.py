@@ -153,7 +153,7 @@ class WaitingQueue:
                 video.model,
                 extra={"video_id": video.id},
             )
-            await self._fail(
+            await self.fail(
                 video, JobError("queue_timeout", "No channel had room for this video in time. Nothing was paid.")
             )
 
@@ -182,7 +182,7 @@ class WaitingQueue:
             self._refused[video.id] = refused
             self.add(video)
         else:
-            await self._fail(video, self._core.job_error(refusal, video))
+            await self.fail(video, self._core.job_error(refusal, video))
         return True
 
     async def _submit(
@@ -216,7 +216,8 @@ class WaitingQueue:
         self._submitter.start(Submission(began, detached=True), ready, [placement, *others])
         return None
 
-    async def _fail(self, video: Video, error: JobError) -> None:
+    async def fail(self, video: Video, error: JobError) -> None:
+        """End a video that waits; nothing of it was ordered."""
         now = self._core.clock()
         with contextlib.suppress(IllegalMove, LeaseLost):
             await self._core.move(video.id, lambda current: states.failed(current, error, now=now))

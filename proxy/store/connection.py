@@ -59,7 +59,7 @@ async def connect(path: Path, *, query_only: bool = False) -> Connection:
         # The thread still has a word to say to this loop, which may close right after us.
         await asyncio.to_thread(connection._thread.join)
         if isinstance(error, sqlite3.Error):
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         raise
     return connection
 
@@ -125,7 +125,8 @@ def _to_wal(db: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path}: the file system cannot hold a write-ahead log: keep the data folder on a local disk")
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
+def unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    """Why the store cannot be opened, and what to do."""
     code = primary_code(error)
     if code == sqlite3.SQLITE_NOTADB:
         return StoreError(
@@ -134,6 +135,10 @@ def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return StoreError(
             f"{path}: cannot write the store ({error}): check the owner and permissions of file and folder"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(
+            f"{path}: the disk is full: free some space, or name a data folder on another one with --data"
         )
     if code == sqlite3.SQLITE_BUSY:
         return StoreError(f"{path} is locked by another process: stop it, or try again")

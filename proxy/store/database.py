@@ -14,7 +14,7 @@ import msgspec
 from proxy.errors import StoreError
 from proxy.records import Attempt, Character, Idempotent, Key, Video
 from proxy.store import attempts, characters, idempotency, keys, ledger, outbox, schema, settings, videos
-from proxy.store.connection import Connection, connect, create_file, find_file
+from proxy.store.connection import Connection, connect, create_file, find_file, unusable
 from proxy.store.errors import StaleVideo
 from proxy.store.recent import Recent
 from proxy.store.room import Allowance, Bounds, Cap
@@ -64,6 +64,8 @@ class Store:
         except BaseException as error:
             await writing.close()
             if isinstance(error, Exception) and not isinstance(error, StoreError):
+                if isinstance(error.__cause__, sqlite3.Error):
+                    raise unusable(path, error.__cause__) from error
                 raise StoreError(f"{path}: cannot use the store ({error})") from error
             raise
         return cls(path, writing, reading)
