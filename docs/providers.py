@@ -56,11 +56,11 @@ HEAD = """\
 
 What the bundled plugins can do. `reelgate plugins show TYPE` says the same of the plugins that a server has, also of
 those that you dropped in. Each is proven by the contract for [plugin authors](plugin-authors.md), against a simulator
-that was written from the provider's documentation by somebody else; an SDK, the provider's own where it has one,
+that was written from the provider's documentation, not from the plugin; an SDK, the provider's own where it has one,
 is driven against the same simulator (`make oracles`).
 
 "Native" means that the provider does it itself; a remix or an edit that it cannot do is made anew from a frame of the
-source, where the model takes a picture (`remix:` in [for operators](operators.md)). An extension is always native.
+source, where the model takes a picture ([`remix`](configuration.md#remix)). An extension is always native.
 Durations are in seconds, prices in US dollars per second as the provider publishes them; `price:` of an entry says
 yours. `1080p 0.12` is the price of videos whose short side has 1080 pixels, `silent 0.20` that of videos without sound.
 """
