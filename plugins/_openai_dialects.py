@@ -83,6 +83,8 @@ class Dialect:
     failures: frozenset[str] = frozenset()
     """Codes of failed videos, beside the moderation's, that mean what they mean here."""
     can: frozenset[str] = frozenset()
+    lists: bool = False
+    """Whether its list of models needs a key and has all that the key may use."""
 
     def limits(self, name: str) -> Model:
         """What the model `name` can do."""
@@ -247,6 +249,7 @@ DIALECTS: Final[Mapping[Word, Dialect]] = {
     # It fits pictures itself, and knows best what each of its models can do.
     "reelgate": Dialect(
         body=reelgate_body,
+        lists=True,
         further=reelgate_further,
         model=replace(PLAIN, last_frame=True, native=None),
         # That its account is spent is no affair of our client's.
@@ -265,12 +268,13 @@ DIALECTS: Final[Mapping[Word, Dialect]] = {
     # It passes on the remixes of its Sora channels alone.
     "newapi": Dialect(
         body=newapi_body,
+        lists=True,
         families={"sora": replace(OWN, native=("remix",))},
         read=newapi_video,
         address=newapi_address,
         states=NEWAPI_STATES,
     ),
     # The ids that it gives to remixes, edits and extensions do not say which account makes them, so that none of them
-    # could be asked for.
-    "litellm": Dialect(body=litellm_body, model=replace(OWN, native=()), can=frozenset(("character",))),
+    # could be asked for. For an id that it did not give it asks OpenAI itself, with no key.
+    "litellm": Dialect(body=litellm_body, model=replace(OWN, native=()), can=frozenset(("character",)), lists=True),
 }

@@ -8,6 +8,7 @@ made a video is told by `response_url` alone. The wire is that of fal-client 1.0
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -44,6 +45,8 @@ STATES: Final = {
     "CANCELED": "failed",
     "CANCELLED": "failed",
 }
+PROBED: Final = "fal-ai/veo3"
+"""An app whose queue everybody may ask."""
 ADDRESSES: Final = {"status_url": "/status", "response_url": "", "cancel_url": "/cancel"}
 """The addresses of a job, and how each ends after the job's id."""
 
@@ -227,6 +230,10 @@ class Fal(Channel):
             if verdict is None:
                 raise
             return verdict
+
+    async def probe(self) -> None:
+        # Its jobs are asked for where it said, and this one was never taken.
+        await self.upstream.get(f"/{PROBED}/requests/{uuid.UUID(int=0)}/status")
 
     async def cancel(self, job: UpstreamJob) -> None:
         try:

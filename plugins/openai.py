@@ -8,7 +8,7 @@ What servers of other kinds do otherwise is in `_openai_dialects.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 from proxy import (
@@ -110,6 +110,13 @@ class OpenAI(Channel):
         status = reply.choose("status", {**STATUS, **self.dialect.states})
         url = self.dialect.address(reply, job.id) if status == "completed" else None
         return told(reply, job.id, status, self.dialect.failures, url)
+
+    async def probe(self) -> Collection[str] | None:
+        if not self.dialect.lists:
+            return await super().probe()
+        found = (await self.upstream.get("/v1/models")).need("data")
+        listed = found if isinstance(found, list) else []
+        return {str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one} or None
 
     async def _order(
         self, path: str, request: VideoRequest, *, headers: Mapping[str, str] = {}, **body: Any

@@ -184,6 +184,13 @@ class Vertex(Channel):
             id=job.id, status="failed", error=JobError(error.code, self.names.sub("[id]", error.message))
         )
 
+    async def probe(self) -> None:
+        # The name of an operation says where it runs, so that one of this project must be asked for.
+        place = f"projects/{self.project}/locations/{self.options.location}"
+        await self._operation(
+            UpstreamJob(id=f"{place}/publishers/google/models/{next(iter(self.models))}/operations/0")
+        )
+
     async def content(self, job: UpstreamJob, variant: Variant) -> Source:
         if variant != "video":
             raise UnsupportedOperation(f"The channel of this video has no {variant}.", param="variant")

@@ -26,20 +26,21 @@ from proxy.config import Config, Server
 from proxy.dashboard import Surroundings, mount
 from proxy.engine import Core, Engine
 from proxy.engine.leases import Leases
+from proxy.errors import StartupError
 from proxy.loader import load
 from proxy.media.archive import open_archive
 from proxy.media.input_links import InputLinks
 from proxy.media.inputs import Inputs
 from proxy.media.kept import Kept
 from proxy.media.library import Library
-from proxy.plans import plan
+from proxy.plans import demo_refused, plan
 from proxy.store import Store
 from proxy.upstream import Http
 from proxy.upstream.guard import Allowance
 from proxy.upstream.redact import Redactor
 from proxy.webhooks import Deliveries, Endpoints, Sender
 
-NEEDS_RESTART = ("database", "archive", "lease", "max_body", "dashboard", "log")
+NEEDS_RESTART = ("database", "archive", "lease", "dashboard", "log")
 """The keys of `server:` that a running process cannot change."""
 
 GRACE = 30.0
@@ -139,6 +140,8 @@ def create_app(
             stack.push_async_callback(http.close)
             wiring.channels = Channels(http=http, data=data, redactor=wiring.redactor)
             stack.push_async_callback(wiring.channels.close)
+            if config.demo and (said := demo_refused(config, await store.pins())) is not None:
+                raise StartupError(said)
             await _apply(wiring, config)
             kept = wiring.kept = Kept(data / "kept", config.server.media_cache)
             library = api.library = Library(data / "files", store)

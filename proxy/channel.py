@@ -10,7 +10,7 @@ import builtins
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -34,6 +34,9 @@ PRICED_METADATA: Final = frozenset(
     """.split()  # noqa: SIM905 - a table of words reads better than thirty strings
 )
 """Metadata keys, in lower case, that change the price at one provider or another."""
+
+PROBE_ID: Final = "reelgate-probe"
+"""A job that no upstream has."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,6 +146,13 @@ class Channel(ABC):
 
         Answers the job; `ABSENT` where it is proved that there is none; None where it cannot be told.
         """
+        return None
+
+    async def probe(self) -> Collection[str] | None:
+        """Ask the upstream something that costs nothing and needs a good credential: by default for a job that it
+        cannot have. Raises what the answer means: an `AccountRefused` says that the credential is no good, any other
+        answer that it is. Answers the models that the upstream says it serves, None where it does not say."""
+        await self.fetch(UpstreamJob(id=PROBE_ID))
         return None
 
     async def film_url(self, source: UpstreamJob, *, good_for: float = 600.0) -> str:

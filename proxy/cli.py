@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from proxy.commands.backup import backup
+from proxy.commands.completion import completion
+from proxy.commands.doctor import doctor
 from proxy.commands.keys import keys
 from proxy.commands.plugins import FOLDERS, plugins
 from proxy.commands.stores import data_flag, with_store
-from proxy.commands.terminal import Failed, Group, config_file, placed
+from proxy.commands.terminal import Failed, Group, config_file, demo_stands_in, placed
 from proxy.commands.users import users
 from proxy.commands.videos import videos
 from proxy.errors import ReelgateError
+from reelgate import DISTRIBUTION, rivals
 
 if TYPE_CHECKING:
     from proxy.config import Config
-
-DISTRIBUTION: Final = "reelgate"
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -41,6 +45,9 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """One OpenAI Videos API in front of every video model."""
+    # A name or a quotation mark that the terminal does not know must not end a command in a traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "replace")
     # What a command has to say about plugins it says itself; the server sets up its own log.
     logging.getLogger(DISTRIBUTION).addHandler(logging.NullHandler())
 
@@ -49,6 +56,9 @@ main.add_command(videos)
 main.add_command(plugins)
 main.add_command(users)
 main.add_command(keys)
+main.add_command(backup)
+main.add_command(completion)
+main.add_command(doctor)
 
 
 # ---------------------------------------------------------------- serve
@@ -64,9 +74,13 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
     """Run the server."""
     if workers > 1:
         raise Failed("--workers above 1 is not available yet: one process serves everything, so leave the option out")
+    for rival in rivals():
+        if rival.overwritten:
+            raise Failed(str(rival))
+        click.echo(f"warning: {rival}", err=True)
     from proxy import config as configuration
 
-    config = configuration.load(config_file(), os.environ)
+    config = configuration.load(config_file(), os.environ, demo=demo_stands_in())
     places = configuration.places(config, data_flag(), os.environ)
 
     from proxy.serve import Launch
@@ -80,6 +94,7 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
         port=port,
         plugin_folders=folders,
         environ=os.environ,
+        demo=config.demo,
     )
     asyncio.run(run(launch))
 
@@ -94,16 +109,16 @@ def serve(host: str, port: int, folders: tuple[Path, ...], workers: int) -> None
 def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     """Look at channels.yaml, the plugins and the store, without starting anything."""
     from proxy import config as configuration
-    from proxy import plans
+    from proxy import data_folder, plans
 
     file = config_file()
-    found = plans.survey(file, os.environ, folders)
-    mistakes, warnings = [*found.mistakes], [*found.warnings, *_rivals()]
+    found = plans.survey(file, os.environ, folders, demo=demo_stands_in())
+    mistakes, warnings = [*found.mistakes], [*found.warnings]
+    for rival in rivals():
+        (mistakes if rival.overwritten else warnings).append(str(rival))
     places = configuration.places(found.config, data_flag(), os.environ)
-    # The data folder, or the one that it will be made in.
-    there = next(folder for folder in (places.data, *places.data.absolute().parents) if folder.exists())
-    if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
-        mistakes.append(f"{places.data}: the data folder must be a folder that can be written; name one with --data")
+    if (said := data_folder.problem(places.data)) is not None:
+        mistakes.append(said)
     elif places.store.exists():
         try:
             pins = asyncio.run(with_store(places.store, lambda store: store.pins(), create=False))
@@ -112,12 +127,16 @@ def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
         else:
             # An entry with a mistake may have lost its name, so that its videos only seem to be orphans.
             if found.config is not None and not found.mistakes:
+                if (said := plans.demo_refused(found.config, pins)) is not None:
+                    mistakes.append(said)
                 warnings += _orphans(found.config, pins)
     if found.config is not None and found.config.server.archive is not None:
         from proxy.media.archive import problem
 
         if (said := problem(found.config.server.archive)) is not None:
             mistakes.append(f"{file}: {said}")
+    if found.config is not None and found.config.demo and not mistakes:
+        warnings.append(f"there is no {file} here: serve would use the built-in demo channel until one is written")
     for mistake in mistakes:
         click.echo(mistake)
     for warning in warnings:
@@ -128,16 +147,6 @@ def check(ctx: click.Context, folders: tuple[Path, ...]) -> None:
     click.echo(f"{file}: all is well, {_count(len(found.plans), 'channel')}, {_count(len(models), 'model')}")
 
 
-@main.command("media-worker", hidden=True)
-@click.argument("work")
-@click.pass_context
-def media_worker(ctx: click.Context, work: str) -> None:
-    """Take a picture out of the video on stdin. The server starts this itself where it is a single binary."""
-    from proxy.media import stills_child
-
-    ctx.exit(stills_child.main([work]))
-
-
 def _orphans(config: Config, pins: dict[str, int]) -> list[str]:
     names = {entry.name for entry in config.channels}
     return [
@@ -145,17 +154,6 @@ def _orphans(config: Config, pins: dict[str, int]) -> list[str]:
         "not in the file; what needs its upstream waits until the name is back"
         for name, videos in sorted(pins.items())
         if name not in names
-    ]
-
-
-def _rivals() -> list[str]:
-    import importlib.metadata
-
-    owners = importlib.metadata.packages_distributions().get("proxy", [])
-    return [
-        f"the package {other} brings an import package `proxy` too, over ours; give reelgate an environment of its own"
-        for other in sorted(set(owners))
-        if other.lower() != DISTRIBUTION
     ]
 
 

@@ -69,7 +69,24 @@ def examine(config: Config, registry: Registry) -> tuple[list[Plan], list[Mistak
     plans = [_plan(entry, registry, config.file.parent, conversion) for entry in config.channels]
     names = {entry.index: entry.name for entry in config.channels}
     mistakes = configuration.mistakes(config.file, conversion.problems, names)
+    if config.demo:
+        # No line and no key to name: the operator wrote none.
+        begin = "there is no such file, and the demo channel cannot stand in: "
+        mistakes = [Mistake(config.file, 0, begin + problem.text) for problem in conversion.problems]
     return [one for one in plans if one is not None], mistakes
+
+
+def demo_refused(config: Config, pins: Mapping[str, int]) -> str | None:
+    """Why the built-in demo may not stand in: a sentence where the store has videos of other channels, so that a file
+    has been lost, not never written. `pins` are the channels of its videos."""
+    others = sorted(set(pins) - {entry.name for entry in config.channels})
+    if not config.demo or not others:
+        return None
+    return (
+        f"{config.file}: there is no such file, and the demo does not stand in, for the store has videos of the "
+        f"channel {', '.join(others)}: put the file back, name it with --config FILE, or take another data folder with "
+        "--data DIR"
+    )
 
 
 class Survey(NamedTuple):
@@ -81,9 +98,10 @@ class Survey(NamedTuple):
     warnings: list[str]
 
 
-def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = ()) -> Survey:
-    """All mistakes of `file` and of the plugins that it uses, and the warnings; `folders` come before the file's."""
-    draft = configuration.draft(file, environ)
+def survey(file: Path, environ: Mapping[str, str], folders: Sequence[Path] = (), *, demo: bool = False) -> Survey:
+    """All mistakes of `file` and of the plugins that it uses, and the warnings; `folders` come before the file's. With
+    `demo`, the built-in demo stands in where there is no file."""
+    draft = configuration.draft(file, environ, demo=demo)
     if draft.config is None:
         return Survey(None, [], [str(mistake) for mistake in draft.mistakes], [])
     wanted = {entry.type for entry in draft.config.channels}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +19,7 @@ from pathlib import Path
 from aiohttp import web
 
 from proxy import config as configuration
+from proxy import data_folder, frozen
 from proxy.accounts.keys import is_weak
 from proxy.accounts.passwords import MIN_LENGTH
 from proxy.accounts.secret import SHORTEST
@@ -45,6 +48,8 @@ class Launch:
     port: int = 8080
     plugin_folders: tuple[Path, ...] = ()
     environ: Mapping[str, str]
+    demo: bool = False
+    """Whether the built-in demo is served as long as the file is not there."""
 
 
 async def serve(launch: Launch) -> None:
@@ -52,8 +57,12 @@ async def serve(launch: Launch) -> None:
     so long that another process took over."""
     watch = Watch(launch.config_file)
     await watch.begin()
-    config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
-    secret = launch.environ.get("REELGATE_SECRET", "").encode() or None
+    config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ, demo=launch.demo)
+    _check_environment(launch.environ)
+    if (said := await asyncio.to_thread(data_folder.problem, launch.data)) is not None:
+        raise StartupError(said)
+    # Its bytes count, whatever they mean.
+    secret = launch.environ.get("REELGATE_SECRET", "").encode("utf-8", "surrogateescape") or None
     app = create_app(
         config,
         data=launch.data,
@@ -78,20 +87,19 @@ async def serve(launch: Launch) -> None:
     stopping = asyncio.Event()
     deadline = None
     with _signals(wiring, watch, stopping):
-        await runner.setup()
+        with _starting(wiring):
+            await runner.setup()
         assert wiring.leases is not None
         lost = wiring.leases.lost
         try:
-            site = web.TCPSite(runner, launch.host, launch.port, backlog=1024)
-            try:
-                await site.start()
-            except OSError as error:
-                # They are stored already, and no later start shows them.
-                if wiring.first_admin_key is not None:
-                    print(f"admin key (shown once): {wiring.first_admin_key}", flush=True)  # noqa: T201
-                if wiring.first_password is not None:
-                    print(f"password of admin (shown once): {wiring.first_password}", flush=True)  # noqa: T201
-                raise StartupError(_cannot_listen(launch, error)) from error
+            with _starting(wiring):
+                await _listen(runner, launch)
+            if config.demo:
+                log.warning(
+                    "there is no %s: the built-in demo channel serves instead; write one, and it is picked up without "
+                    "a restart",
+                    launch.config_file.absolute(),
+                )
             _print_ready(runner, wiring, launch)
             async with _kept_current(app, launch, watch):
                 await _either(stopping, lost)
@@ -109,6 +117,43 @@ async def serve(launch: Launch) -> None:
             "this process gave no sign of life for too long: another one goes on with its videos. Start it again."
         )
     log.info("stopped")
+
+
+def _check_environment(environ: Mapping[str, str]) -> None:
+    """Raises a `StartupError` for what no client could ever send."""
+    if not re.fullmatch(r"[!-~]*", environ.get("REELGATE_ADMIN_KEY", "")):
+        raise StartupError(
+            "REELGATE_ADMIN_KEY has a space, a line break or a character that no header carries: use letters, digits, "
+            "_, - and ."
+        )
+    if not environ.get("REELGATE_ADMIN_PASSWORD", "").isprintable():
+        raise StartupError("REELGATE_ADMIN_PASSWORD has a character that nobody can type: use printable UTF-8")
+
+
+@contextlib.contextmanager
+def _starting(wiring: Wiring) -> Iterator[None]:
+    """Where the start fails, the key and the password that it made are shown all the same: they are stored already, and
+    no later start shows them."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            if wiring.first_admin_key is not None:
+                print(f"admin key (shown once): {wiring.first_admin_key}", flush=True)  # noqa: T201
+            if wiring.first_password is not None:
+                print(f"password of admin (shown once): {wiring.first_password}", flush=True)  # noqa: T201
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            raise StartupError(f"{where}cannot start ({error.strerror or error}): check the data folder") from error
+        raise
+
+
+async def _listen(runner: web.AppRunner, launch: Launch) -> None:
+    site = web.TCPSite(runner, launch.host, launch.port, backlog=1024)
+    try:
+        await site.start()
+    except (OSError, UnicodeError) as error:
+        raise StartupError(_cannot_listen(launch, error)) from error
 
 
 async def _either(*events: asyncio.Event) -> None:
@@ -134,10 +179,16 @@ async def _close(runner: web.AppRunner, deadline: float | None) -> None:
 def _signals(wiring: Wiring, watch: Watch, stopping: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
+    begun = 0.0
+
     def stop() -> None:
+        nonlocal begun
         if stopping.is_set():
+            if loop.time() - begun < frozen.ECHO:
+                return
             # Everything that matters is durable already.
             os._exit(128 + signal.SIGTERM)
+        begun = loop.time()
         wiring.state.ready = False
         if wiring.engine is not None:
             # Not only when the stop begins: what comes after /readyz has said so is for another process.
@@ -174,7 +225,9 @@ async def _kept_current(app: web.Application, launch: Launch, watch: Watch) -> A
 
 async def _reload(app: web.Application, launch: Launch) -> None:
     try:
-        config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ)
+        # Once there was a file, the demo does not come back in its place.
+        demo = launch.demo and app[WIRING].config.demo
+        config = await asyncio.to_thread(configuration.load, launch.config_file, launch.environ, demo=demo)
         later = await reload(app, config)
     except StartupError as error:
         for line in str(error).splitlines():
@@ -188,28 +241,48 @@ async def _reload(app: web.Application, launch: Launch) -> None:
         log.warning("these keys of server: take effect at the next start: %s", ", ".join(later))
 
 
-def _cannot_listen(launch: Launch, error: OSError) -> str:
-    where = f"{launch.host}:{launch.port}"
+def _cannot_listen(launch: Launch, error: OSError | UnicodeError) -> str:
+    number = (error.errno if isinstance(error, OSError) else None) or 0
+    if number == errno.EADDRINUSE:
+        other = launch.port + 1 if launch.port < 65535 else 8080
+        cure = f"another program has that port, perhaps another Reelgate; stop it, or take another with --port {other}"
+    elif number in (errno.EACCES, errno.EPERM):
+        cure = "ports under 1024 need CAP_NET_BIND_SERVICE; take a higher one with --port, such as --port 8080"
+    elif number == errno.EADDRNOTAVAIL:
+        cure = "this machine has no such address; --host 127.0.0.1 is for this machine alone, --host 0.0.0.0 for all"
+    elif number <= 0:
+        cure = "--host must be an address of this machine, or a name that leads to one"
+    else:
+        cure = "choose another address with --host and --port"
     # asyncio puts the system's words into a sentence that names the address again; a failed look-up is negative.
-    number = error.errno or 0
-    reason = os.strerror(number) if number > 0 else error.strerror or error
-    return f"cannot listen on {where} ({reason}): choose another address with --host and --port"
+    reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or "not a name"
+    return f"cannot listen on {launch.host}:{launch.port} ({reason}): {cure}"
 
 
 def _command(launch: Launch, *wanted: str) -> str:
     """The command that does what is `wanted` in this server's store, as a shell in this folder finds it."""
-    script = Path(sys.executable).with_name("reelgate")
-    words = ["reelgate"]
-    if shutil.which("reelgate") is None:
-        words = [os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)]
-        if not script.exists():
-            words = [sys.executable, "-m", "proxy"]
-    words += wanted
+    words = [*_program(), *wanted]
     if launch.data != Path("data") and launch.database in (None, launch.data / "reelgate.db"):
         words += ["--data", str(launch.data)]
     elif launch.config_file != Path("channels.yaml"):
         words += ["--config", str(launch.config_file)]
     return shlex.join(words)
+
+
+def _program() -> list[str]:
+    """How a shell in this folder starts what runs here."""
+    script = frozen.PROGRAM or Path(sys.executable).with_name("reelgate")
+    found = shutil.which("reelgate")
+    # Beside a single binary there may be another Reelgate.
+    if found is not None and (frozen.PROGRAM is None or os.path.samefile(found, script)):
+        return ["reelgate"]
+    if frozen.PROGRAM is None and not script.exists():
+        return [sys.executable, "-m", "proxy"]
+    if not script.is_relative_to(Path.cwd()):
+        return [str(script)]
+    beside = os.path.relpath(script)
+    # Without a slash, a shell looks elsewhere.
+    return [beside if os.sep in beside else os.path.join(os.curdir, beside)]
 
 
 def _doors(dashboard: str, password: str | None, launch: Launch) -> list[str]:

@@ -20,7 +20,7 @@ Identity = tuple[int, ...]
 
 class Watch:
     """Looks at `file` every so many seconds. A change counts once two looks in a row found the same, so that a file is
-    not read while it is being written; a file that is away for a while is waited for."""
+    not read while it is being written; a file that is away for a while, or not there yet, is waited for."""
 
     def __init__(self, file: Path, *, every: float = EVERY) -> None:
         self._file = file
@@ -51,7 +51,7 @@ class Watch:
                 return
             before = now
             looks = looks + 1 if now is None else 0
-            if looks == AWAY:
+            if looks == AWAY and self._known is not None:
                 log.error("%s is not there any more: nothing changes until it is back", self._file)
 
 

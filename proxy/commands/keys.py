@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy.commands.stores import store_file, with_store
-from proxy.commands.terminal import Failed, Group, config_file, moment, placed, print_table, tick
+from proxy.commands.terminal import Failed, Group, config_file, demo_stands_in, moment, placed, print_table, tick
 
 if TYPE_CHECKING:
     from proxy.accounts.administration import Administration, KeyReport
@@ -190,9 +190,9 @@ def _unknown(limits: KeyLimits) -> list[str]:
     from proxy import plans as planned
     from proxy.accounts import terms
 
-    file = config_file()
-    if not file.exists():
+    file, demo = config_file(), demo_stands_in()
+    if not (file.exists() or demo):
         return []
-    plans = planned.survey(file, os.environ, ()).plans
+    plans = planned.survey(file, os.environ, (), demo=demo).plans
     models = {public for plan in plans for public in plan.offers}
     return terms.unknown(limits, models=models, channels={plan.entry.name for plan in plans})

@@ -1,4 +1,4 @@
-"""`reelgate plugins …`: what is there, and what one of them takes and can do."""
+"""`reelgate plugins …`: what is there, what one of them takes and can do, and the kit to write another one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.commands.terminal import Failed, Group, config_file, placed, print_table, tick
+from proxy.commands import complete
+from proxy.commands.plugin_new import new_plugin
+from proxy.commands.plugin_trial import test_plugin
+from proxy.commands.terminal import Failed, Group, config_file, demo_stands_in, placed, print_table, tick
 
 if TYPE_CHECKING:
     from proxy.channel import Channel
@@ -32,18 +35,23 @@ def plugins() -> None:
     """Plugins: what the channels' types can do."""
 
 
+plugins.add_command(new_plugin)
+plugins.add_command(test_plugin)
+
+
 @plugins.command("list")
 @placed
 @FOLDERS
 def list_plugins(folders: tuple[Path, ...]) -> None:
     """List the plugins that can be used, and those that are broken."""
+    from proxy import frozen
     from proxy.channel import OPERATIONS
 
     registry = _registry(folders)
-    rows = [
-        (kind, _models(list(plugin.cls.models)), *(tick(plugin.cls.can(one)) for one in OPERATIONS), plugin.file)
-        for kind, plugin in registry.channels.items()
-    ]
+    rows = []
+    for kind, plugin in registry.channels.items():
+        can = [tick(plugin.cls.can(one)) for one in OPERATIONS]
+        rows.append((kind, _models(list(plugin.cls.models)), *can, frozen.shown(plugin.file)))
     print_table(("TYPE", "MODELS", *(one.upper() for one in OPERATIONS), "FILE"), rows)
     for error in registry.broken:
         click.echo(f"broken: {error}", err=True)
@@ -52,9 +60,10 @@ def list_plugins(folders: tuple[Path, ...]) -> None:
 @plugins.command("show")
 @placed
 @FOLDERS
-@click.argument("kind", metavar="TYPE")
+@click.argument("kind", metavar="TYPE", shell_complete=complete.types)
 def show_plugin(folders: tuple[Path, ...], kind: str) -> None:
     """Show what entries of TYPE may say, its models, and what they can do."""
+    from proxy import frozen
     from proxy.channel import OPERATIONS
     from proxy.loader.manual import options_of
 
@@ -64,7 +73,7 @@ def show_plugin(folders: tuple[Path, ...], kind: str) -> None:
         known = ", ".join(sorted(registry.channels))
         raise Failed(f"There is no plugin of the type {kind!r}. There are: {known}.")
     cls = plugin.cls
-    click.echo(f"{kind}  ({plugin.file})")
+    click.echo(f"{kind}  ({frozen.shown(plugin.file)})")
     click.echo(f"address: {address_words(cls)}")
     click.echo(f"can: {', '.join(one for one in OPERATIONS if cls.can(one)) or 'create only'}")
     click.echo("\nOptions of an entry, beside those that every channel has:")
@@ -85,7 +94,7 @@ def _registry(folders: tuple[Path, ...]) -> Registry:
     from proxy import config as configuration
     from proxy import loader
 
-    draft = configuration.draft(config_file(), os.environ)
+    draft = configuration.draft(config_file(), os.environ, demo=demo_stands_in())
     beside = draft.config.server.plugins if draft.config is not None else ()
     return loader.survey([*folders, *map(Path, beside)], ())
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from proxy.commands.terminal import config_file
-from proxy.errors import ConfigError
+from proxy.commands.terminal import config_file, demo_stands_in
+from proxy.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from proxy.config import Places
@@ -31,14 +31,21 @@ def store_file() -> Path:
 
     flag = data_flag()
     file = config_file()
-    if flag is not None or (os.environ.get("REELGATE_DATA") and not file.exists()):
+    demo = demo_stands_in()
+    if flag is not None or (os.environ.get("REELGATE_DATA") and not demo and not file.exists()):
         return configuration.places(None, flag, os.environ).store
-    draft = configuration.draft(file, os.environ)
+    draft = configuration.draft(file, os.environ, demo=demo)
     keys = ("server.database", "REELGATE_DATABASE_URL")
     about = [mistake for mistake in draft.mistakes if mistake.message.startswith(keys)]
     if draft.config is None or about:
         raise ConfigError(about or draft.mistakes)
     places: Places = configuration.places(draft.config, None, os.environ)
+    if draft.config.demo and not os.environ.get("REELGATE_DATA") and not places.store.exists():
+        # In the wrong folder, a key would be made for nobody.
+        raise StoreError(
+            f"there is no {file} here and no store at {places.store}: go to the server's folder, start it once, or "
+            "name its file with --config FILE or its data folder with --data DIR"
+        )
     return places.store
 
 

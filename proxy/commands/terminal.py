@@ -61,8 +61,17 @@ def placed(command: F) -> F:
 
 def config_file() -> Path:
     """The `channels.yaml` that the command was called with."""
+    return _named() or Path("channels.yaml")
+
+
+def demo_stands_in() -> bool:
+    """Whether the built-in demo is served where that file is not there: nobody has named one."""
+    return _named() is None
+
+
+def _named() -> Path | None:
     named = click.get_current_context().meta.get("reelgate.config") or os.environ.get("REELGATE_CONFIG")
-    return Path(named or "channels.yaml")
+    return Path(named) if named else None
 
 
 def tick(yes: bool) -> str:
@@ -73,6 +82,11 @@ def tick(yes: bool) -> str:
 def moment(seconds: float | None) -> str:
     """Unix seconds as a date and time of UTC; a dash where there are none."""
     return "-" if not seconds else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+
+
+def plain(text: object) -> str:
+    """A text of others' making on one line, without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import click
 
-from proxy.commands.terminal import Failed, Group, moment, placed, print_table, table
+from proxy.commands import complete
+from proxy.commands.films import create_video, download_video
+from proxy.commands.terminal import Failed, Group, moment, placed, plain, print_table, table
 
 if TYPE_CHECKING:
     from proxy.commands.remote import Remote
@@ -34,6 +36,10 @@ def videos() -> None:
     """Videos of a running server (REELGATE_URL, REELGATE_API_KEY)."""
 
 
+videos.add_command(create_video)
+videos.add_command(download_video)
+
+
 @videos.command("list")
 @placed
 @click.option("--limit", type=click.IntRange(1, PAGE), default=20, show_default=True, help="How many at most.")
@@ -46,7 +52,7 @@ def list_videos(limit: int, as_json: bool) -> None:
         return
     rows = [
         (
-            *(_plain(video["id"]), _plain(video["status"]), f"{video['progress']}%", _plain(video["model"])),
+            *(plain(video["id"]), plain(video["status"]), f"{video['progress']}%", plain(video["model"])),
             *(_ordered(video), moment(video["created_at"]), _cut(video["prompt"], LIST_WIDTH)),
         )
         for video in page["data"]
@@ -58,7 +64,7 @@ def list_videos(limit: int, as_json: bool) -> None:
 
 @videos.command("get")
 @placed
-@click.argument("video_id")
+@click.argument("video_id", shell_complete=complete.videos)
 @AS_JSON
 def get_video(video_id: str, as_json: bool) -> None:
     """Show a video; with an admin key also where it was sent, why, and what came of it."""
@@ -112,7 +118,7 @@ def unknown(as_json: bool) -> None:
 
 @videos.command("resolve")
 @placed
-@click.argument("video_id")
+@click.argument("video_id", shell_complete=complete.videos)
 @click.option("--attach", "upstream_id", metavar="UPSTREAM_ID", help="The upstream has it, under this id: deliver it.")
 @click.option("--not-created", is_flag=True, help="The upstream certainly has no such job: nothing was paid.")
 @click.option("--give-up", is_flag=True, help="Nobody will find out.")
@@ -144,7 +150,7 @@ def resolve(
         click.echo(f"Settled. The video goes on from the upstream's job: {_status(video)}", err=True)
     else:
         click.echo("Settled. The video stays as it is; its job is delivered as a new one, linked to it:", err=True)
-    click.echo(_plain(delivered_as or video["id"]))
+    click.echo(plain(delivered_as or video["id"]))
 
 
 # ---------------------------------------------------------------- asking
@@ -180,10 +186,10 @@ def _print_json(value: object) -> None:
 def _row(doubt: dict[str, Any], now: float) -> tuple[str, ...]:
     video, price = doubt["video"], doubt["estimated_price"]
     return (
-        _plain(video["id"]),
+        plain(video["id"]),
         _what(doubt, now),
-        _plain(doubt["channel"]),
-        _plain(video["model"]),
+        plain(doubt["channel"]),
+        plain(video["model"]),
         _ordered(video),
         "-" if price is None else f"${price:.2f}",
         moment(video["created_at"]),
@@ -196,7 +202,7 @@ def _what(doubt: dict[str, Any], now: float) -> str:
         return f"{kind}, fails in {_span(doubt['grace_ends_at'] - now)}"
     if doubt["stage"] == "deleted":
         return f"{kind}, deleted by its owner"
-    return f"{kind}, {_plain(doubt['video']['status'])}"
+    return f"{kind}, {plain(doubt['video']['status'])}"
 
 
 def _evidence(doubt: dict[str, Any]) -> Iterator[str]:
@@ -204,7 +210,7 @@ def _evidence(doubt: dict[str, Any]) -> Iterator[str]:
     yield f"prompt: {_cut(doubt['video']['prompt'], EVIDENCE_WIDTH)}"
     for attempt in doubt["attempts"]:
         yield from _attempt(attempt)
-    channel = _plain(doubt["channel"])
+    channel = plain(doubt["channel"])
     match doubt["recovers"]:
         case None:
             yield f"{channel} is not in channels.yaml at present"
@@ -217,76 +223,76 @@ def _evidence(doubt: dict[str, Any]) -> Iterator[str]:
 
 
 def _attempt(attempt: dict[str, Any]) -> Iterator[str]:
-    sent = f"attempt {_plain(attempt['id'])} on {_plain(attempt['channel'])} at {moment(attempt['started_at'])}"
-    state = _plain(attempt["state"])
+    sent = f"attempt {plain(attempt['id'])} on {plain(attempt['channel'])} at {moment(attempt['started_at'])}"
+    state = plain(attempt["state"])
     if attempt["ended_at"] is not None:
         state += f" after {max(attempt['ended_at'] - attempt['started_at'], 0):.1f} s"
     if attempt["settled"] is not None:
-        state += f", settled as {_plain(attempt['settled'])}"
-    yield f"{sent}: {state}" + (f" ({_plain(attempt['note'])})" if attempt["note"] else "")
+        state += f", settled as {plain(attempt['settled'])}"
+    yield f"{sent}: {state}" + (f" ({plain(attempt['note'])})" if attempt["note"] else "")
     if attempt["upstream_id"] is not None:
-        yield f"    the upstream calls it {_plain(attempt['upstream_id'])}"
+        yield f"    the upstream calls it {plain(attempt['upstream_id'])}"
     decision = attempt["decision"]
     if decision is not None:
-        yield f"    why {_plain(decision['chosen'])}: {_plain(decision['because'])}"
+        yield f"    why {plain(decision['chosen'])}: {plain(decision['because'])}"
         for name, reason in decision.get("others", {}).items():
-            yield f"    why not {_plain(name)}: {_plain(reason)}"
+            yield f"    why not {plain(name)}: {plain(reason)}"
 
 
 def _facts(video: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "ID", _plain(video["id"])
+    yield "ID", plain(video["id"])
     yield "STATUS", _status(video)
-    yield "MODEL", _plain(video["model"])
+    yield "MODEL", plain(video["model"])
     yield "ORDERED", _ordered(video)
     yield "CREATED", moment(video["created_at"])
     for name, key in (("COMPLETED", "completed_at"), ("EXPIRES", "expires_at")):
         if video[key] is not None:
             yield name, moment(video[key])
-    yield "PROMPT", _plain(video["prompt"])
+    yield "PROMPT", plain(video["prompt"])
     for name, key in (
         ("REMIXED FROM", "remixed_from_video_id"),
         ("REPLACES", "replaces_video_id"),
         ("REPLACED BY", "replaced_by_video_id"),
     ):
         if video.get(key) is not None:
-            yield name, _plain(video[key])
+            yield name, plain(video[key])
 
 
 def _operators_facts(story: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "FOR", _owner(story)
     if story["channel"] is not None:
-        yield "CHANNEL", f"{_plain(story['channel'])}, as {_plain(story['upstream_model'])}"
-    yield "STAGE", _plain(story["stage"])
+        yield "CHANNEL", f"{plain(story['channel'])}, as {plain(story['upstream_model'])}"
+    yield "STAGE", plain(story["stage"])
     waits_for = story.get("waits_for")
     if waits_for == {}:
         yield "WAITS", "no channel that is enabled serves its model"
     for name, reason in (waits_for or {}).items():
-        yield "WAITS", f"{_plain(name)} {_plain(reason)}"
+        yield "WAITS", f"{plain(name)} {plain(reason)}"
     if story["upstream_id"] is not None:
-        yield "UPSTREAM ID", _plain(story["upstream_id"])
+        yield "UPSTREAM ID", plain(story["upstream_id"])
 
 
 def _audited(row: dict[str, Any]) -> str:
     note = row["details"].get("note")
-    said = f"{moment(row['at'])}: {_plain(row['actor'])} answered {_plain(row['action'])}"
-    return f"{said} ({_plain(note)})" if note else said
+    said = f"{moment(row['at'])}: {plain(row['actor'])} answered {plain(row['action'])}"
+    return f"{said} ({plain(note)})" if note else said
 
 
 def _owner(of: dict[str, Any]) -> str:
     key = of["key"]
     # The operator's own key, REELGATE_ADMIN_KEY, has no record and so no name.
-    name = _plain(key["id"]) if key["name"] is None else f"{_plain(key['name'])} ({_plain(key['id'])})"
-    return f"key {name}, tenant {_plain(of['tenant'])}"
+    name = plain(key["id"]) if key["name"] is None else f"{plain(key['name'])} ({plain(key['id'])})"
+    return f"key {name}, tenant {plain(of['tenant'])}"
 
 
 def _status(video: dict[str, Any]) -> str:
     if video["status"] == "failed":
-        return f"failed ({_plain(video['error']['code'])}): {_plain(video['error']['message'])}"
-    return f"{_plain(video['status'])}, {video['progress']}%"
+        return f"failed ({plain(video['error']['code'])}): {plain(video['error']['message'])}"
+    return f"{plain(video['status'])}, {video['progress']}%"
 
 
 def _ordered(video: dict[str, Any]) -> str:
-    return f"{_plain(video['seconds'])} s, {_plain(video['size'])}"
+    return f"{plain(video['seconds'])} s, {plain(video['size'])}"
 
 
 def _span(seconds: float) -> str:
@@ -296,10 +302,5 @@ def _span(seconds: float) -> str:
 
 
 def _cut(text: str | None, width: int) -> str:
-    whole = _plain(text or "")
+    whole = plain(text or "")
     return whole if len(whole) <= width else whole[: width - 1] + "…"
-
-
-def _plain(text: object) -> str:
-    """A text of others' making on one line, without what would steer the terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))

@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from proxy import frozen
 from proxy.config import rules, tree
 from proxy.config.conversion import BAD, Conversion, shown
 from proxy.config.rules import Count as Count
 from proxy.config.rules import ModelEntry as ModelEntry
 from proxy.config.rules import Seconds as Seconds
 from proxy.config.settings import ENTRY_KEYS as ENTRY_KEYS
+from proxy.config.settings import ENVIRONMENT as ENVIRONMENT
 from proxy.config.settings import ChannelConfig as ChannelConfig
 from proxy.config.settings import Config as Config
 from proxy.config.settings import Server as Server
@@ -24,6 +26,9 @@ from proxy.errors import ConfigError, Mistake
 
 Rule = Callable[[Conversion, Node, str, int], Any]
 
+
+DEMO: Final = "channels:\n  - name: demo\n    type: demo\n"
+"""What is served where there is no channels.yaml and none was named: as the repository's own, which explains more."""
 
 _SECRET_KEY: Final = re.compile(r"key|secret|token|credential|passw|authorization", re.IGNORECASE)
 
@@ -35,9 +40,10 @@ class Draft(NamedTuple):
     mistakes: list[Mistake]
 
 
-def load(file: Path, environ: Mapping[str, str]) -> Config:
-    """Read `file`; raises `ConfigError` with all mistakes."""
-    return _sound(draft(file, environ))
+def load(file: Path, environ: Mapping[str, str], *, demo: bool = False) -> Config:
+    """Read `file`; raises `ConfigError` with all mistakes. With `demo`, the built-in `DEMO` stands in where there is no
+    such file, as if it were there."""
+    return _sound(draft(file, environ, demo=demo))
 
 
 def parse(text: str, file: Path, environ: Mapping[str, str]) -> Config:
@@ -45,16 +51,23 @@ def parse(text: str, file: Path, environ: Mapping[str, str]) -> Config:
     return _sound(draft_text(text, file, environ))
 
 
-def draft(file: Path, environ: Mapping[str, str]) -> Draft:
+def draft(file: Path, environ: Mapping[str, str], *, demo: bool = False) -> Draft:
     """Like `load`, but gives what is sound together with the mistakes."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:
+        # A link that leads nowhere is no wish for a demo.
+        if demo and not file.is_symlink():
+            config, wrongs = draft_text(DEMO, file, environ)
+            return Draft(config and msgspec.structs.replace(config, demo=True), wrongs)
         wrong = "there is no such file; name your channels.yaml with --config FILE or REELGATE_CONFIG"
         return Draft(None, [Mistake(file, 0, wrong)])
+    except IsADirectoryError:
+        return Draft(None, [Mistake(file, 0, "is a folder; name the file in it with --config FILE or REELGATE_CONFIG")])
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        return Draft(None, [Mistake(file, 0, f"cannot be read: {reason}")])
+        wrong = f"cannot be read ({reason}); check its owner and permissions, or name another file with --config FILE"
+        return Draft(None, [Mistake(file, 0, wrong)])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -194,7 +207,12 @@ class _Reading:
             },
         )
         beside = self._file.parent / "plugins"
-        values["plugins"] = [*values.get("plugins", ()), *([str(beside)] if beside.is_dir() else [])]
+        folders = [*values.get("plugins", ()), *([str(beside)] if beside.is_dir() else [])]
+        if (program := frozen.plugin_folder()) is not None and not any(
+            os.path.samefile(one, program) for one in folders
+        ):
+            folders.append(str(program))
+        values["plugins"] = folders
         self._environment(values)
         if place := values.get("archive"):
             values["archive"] = rules.archive_place(place, self._file.parent)
@@ -205,10 +223,8 @@ class _Reading:
     def _environment(self, values: dict[str, Any]) -> None:
         if address := values.get("database"):
             self._database = rules.sqlite_file(address, self._file.parent)
-        for variable, key, rule in (
-            ("REELGATE_PUBLIC_URL", "public_url", rules.public_url),
-            ("REELGATE_DATABASE_URL", "database", rules.database),
-        ):
+        for key, rule in (("public_url", rules.public_url), ("database", rules.database)):
+            variable = ENVIRONMENT[key]
             if text := self._environ.get(variable):
                 value = rule(self.conversion, Scalar(text, text, borrowed=(text,)), variable, 0)
                 if value is not BAD:

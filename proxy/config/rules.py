@@ -38,7 +38,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BUCKET: Final = re.compile(r"(?:s3|gs|gcs|az|azure)://[\w.-]+(?:/[^\s\x00-\x1f]*)?", re.ASCII)
 
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+# The words are units, for docs/configuration.md: msgspec passes them over.
+Seconds = Annotated[float, msgspec.Meta(gt=0), "seconds"]
+Bytes = Annotated[int, "bytes"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
 PER_SECOND: Final = "per_second"
@@ -49,10 +51,13 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One public model of a channel: its upstream name, and limits that the entry sets (empty: the plugin's)."""
 
     upstream: str
+    """The upstream's name of the model. Without it, the public one."""
     seconds: tuple[Count, ...] = ()
+    """The durations that it can do. Without it, the plugin's."""
     sizes: tuple[str, ...] = ()
+    """The sizes (`1280x720`) or ratios (`16:9`) that it can do. Without it, the plugin's."""
     price: dict[str, float] | None = None
-    """As the entry's, for this model alone."""
+    """As the channel's, for this model alone."""
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -60,16 +65,22 @@ class Breaker(msgspec.Struct, frozen=True):
     last ones failed; `pause` seconds the first time."""
 
     failures: Count = 5
+    """Failures in a row that open it."""
     error_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """The share of failures among the last submissions that opens it."""
     pause: Seconds = 30.0
+    """How long it is open the first time."""
 
 
 class InputLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What clients may send in: bytes and pixels of one picture, and pictures of one request."""
 
-    max_bytes: int = 20 * 2**20
+    max_bytes: Bytes = 20 * 2**20
+    """Of one picture."""
     max_pixels: Count = 64_000_000
+    """Of one picture; a WebP may have a quarter of it, a progressive JPEG half."""
     max_count: Annotated[int, msgspec.Meta(ge=1, le=16)] = 8
+    """Pictures of one request."""
 
 
 def name(conversion: Conversion, node: Node, path: str, line: int) -> Any:

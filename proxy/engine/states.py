@@ -75,7 +75,7 @@ def polled(video: Video, job: UpstreamJob, *, now: float) -> Video:
 def renewed(video: Video, job: UpstreamJob) -> Video:
     """Its upstream told anew where the result of a finished video is."""
     _need(video, "ended")
-    return replace(video, job=_merged(video.job, job))
+    return replace(video, job=merged(video.job, job))
 
 
 def archived(video: Video, *, until: float | None) -> Video:
@@ -124,7 +124,7 @@ def unpaid(video: Video, attempt_id: str, *, now: float) -> Video:
 
 
 def _told(video: Video, job: UpstreamJob, *, now: float) -> Video:
-    job = _merged(video.job, job)
+    job = merged(video.job, job)
     if job.status == "failed":
         error = (
             job.error
@@ -172,7 +172,7 @@ def _upstreams_end(video: Video) -> int | None:
     return max(int(video.job.expires_at), video.completed_at or 0)
 
 
-def _merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
+def merged(known: UpstreamJob | None, job: UpstreamJob) -> UpstreamJob:
     """`job` with what was known before and is not told again."""
     if known is None:
         return job

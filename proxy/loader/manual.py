@@ -1,4 +1,4 @@
-"""What a plugin's class says of its own options: read from its source, so that no table can say otherwise."""
+"""What the keys of channels.yaml are, read from the classes that hold them, so that no table can say otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sized
 from enum import Enum
 from itertools import pairwise
-from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,7 +16,7 @@ from proxy.channel import Channel
 
 
 class OptionFact(NamedTuple):
-    """One key of an entry: its `form` in words, its `default` as it would be written (None: the key is required), and
+    """One key of the file: its `form` in words, its `default` as it would be written (None: the key is required), and
     `about`, the text under its field, in one line."""
 
     name: str
@@ -27,13 +27,21 @@ class OptionFact(NamedTuple):
 
 def options_of(cls: type[Channel]) -> list[OptionFact]:
     """The keys that entries of this type may have beside those that every channel has; the plugin's own first."""
-    texts = _texts(cls.options_class)
-    hints = get_type_hints(cls.options_class)
-    own = set(cls.options_class.__annotations__)
-    fields = sorted(msgspec.structs.fields(cls.options_class), key=lambda field: field.name not in own)
+    own = {
+        field.encode_name
+        for field in msgspec.structs.fields(cls.options_class)
+        if field.name in cls.options_class.__annotations__
+    }
+    return sorted(facts_of(cls.options_class), key=lambda fact: fact.name not in own)
+
+
+def facts_of(cls: type[msgspec.Struct]) -> list[OptionFact]:
+    """The keys that a struct holds, in its own order."""
+    texts = _texts(cls)
+    hints = get_type_hints(cls, include_extras=True)
     return [
         OptionFact(field.encode_name, _form(hints[field.name]), _default(field), texts.get(field.name, ""))
-        for field in fields
+        for field in msgspec.structs.fields(cls)
     ]
 
 
@@ -71,6 +79,12 @@ _FORMS: Final[Mapping[Any, str]] = {
 
 
 def _form(hint: Any) -> str:
+    if get_origin(hint) is Annotated:
+        plain, *marks = get_args(hint)
+        # A text beside the bounds is the unit.
+        unit = next((mark for mark in marks if isinstance(mark, str)), None)
+        bounds = [words for mark in marks if isinstance(mark, msgspec.Meta) if (words := _bounds(mark))]
+        return " ".join([unit or _form(plain), *bounds])
     if get_origin(hint) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(hint))
     if get_origin(hint) is Union or isinstance(hint, type(int | str)):
@@ -79,6 +93,11 @@ def _form(hint: Any) -> str:
     if isinstance(plain, type) and issubclass(plain, Enum):
         return ", ".join(f"`{member.value}`" for member in plain)
     return _FORMS.get(plain, "any" if plain is Any else "mapping")
+
+
+def _bounds(mark: msgspec.Meta) -> str:
+    words = {"above": mark.gt, "of at least": mark.ge, "below": mark.lt, "of at most": mark.le}
+    return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
 
 
 def _default(field: Any) -> str | None:

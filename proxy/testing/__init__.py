@@ -16,13 +16,13 @@ try:
 except ImportError:
     raise ImportError("proxy.testing needs the test tools: pip install 'reelgate[test]'") from None
 
-# Before they are imported, so that a broken law shows the values that it compared.
-pytest.register_assert_rewrite(
-    *(
-        f"proxy.testing.{room}"
-        for room in ("bench", "contract", "pictures", "polling", "product", "results", "submitting")
-    )
+ROOMS = tuple(
+    f"proxy.testing.{room}" for room in ("bench", "contract", "pictures", "polling", "product", "results", "submitting")
 )
+"""The modules that have laws."""
+
+# Before they are imported, so that a broken law shows the values that it compared.
+pytest.register_assert_rewrite(*ROOMS)
 
 from proxy.testing.simulator import Job, Operation, Simulator, SimulatorServer, operation  # noqa: E402
 from proxy.testing.wire import Answer, Call, Part, Refuse  # noqa: E402

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 from PIL import Image
+from yarl import URL
 
 from proxy import config as configuration
 from proxy.channel import Channel
@@ -189,6 +190,10 @@ class Kit:
         """A channels.yaml with `entries`, which go to `sim`."""
         common = {"type": self.plugin, "base_url": sim.base_url, "allow_hosts": [sim.files_url.partition("//")[2]]}
         channels = [{"name": f"bench-{number}", **common, **entry} for number, entry in enumerate(entries)]
+        for channel in channels:
+            # The laws order many times over, and nobody was told a price.
+            if URL(channel["base_url"]).host != "127.0.0.1":
+                pytest.fail("`entry` must have no base_url: the laws are tried beside the simulator only")
         # JSON is YAML, but for the dollar sign, which channels.yaml reads as a reference.
         return json.dumps({"server": dict(server or {}), "channels": channels}).replace("${", "$${")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import AccountRefused, Throttled, UpstreamError, UpstreamGone
+from proxy.errors import AccountRefused, ApiError, Throttled, UpstreamError, UpstreamGone
 from proxy.models import FAILURE_CODES, STATUSES, JobError, UpstreamJob
 from proxy.testing.bench import QUICK, Bench, Kit, failure_of, law
 
@@ -100,7 +100,10 @@ class PollLaws(Kit):
             job = await bench.submit()
             for end in (bench.sim.advance, bench.sim.finish):
                 end(bench.sim.latest.id)
-                for place, change in _changes(await _answer(bench, job)):
+                for place, oddity, change in _changes(await _answer(bench, job)):
+                    if self.states.get(str(oddity)) == "failed":
+                        # The provider's own number for it.
+                        continue
                     bench.sim.mangle(change, on="fetch")
                     await _check_odd(bench, job, place)
 
@@ -127,6 +130,22 @@ class PollLaws(Kit):
             second = await bench.channel.fetch(first)
             assert first.id == second.id == job.id, "the job's id must stay what create() said"
             assert bench.sim.paid == 1
+
+    @law
+    async def test_probe_costs_nothing(self, tmp_path: Path) -> None:
+        """probe() asks the provider, takes no job, and tells an account that is refused from one that is not."""
+        async with self.bench(tmp_path) as bench:
+            try:
+                await bench.channel.probe()
+            except AccountRefused as error:
+                pytest.fail(f"probe() takes a good credential for a bad one: {error}")
+            except ApiError:
+                # Such as that it knows no such job.
+                pass
+            bench.sim.then(bench.sim.error(401, "Who are you?"), times=None)
+            refused = await failure_of(bench.channel.probe())
+            assert isinstance(refused, AccountRefused), f"probe() must ask with the credential, and raised {refused!r}"
+            assert bench.sim.paid == 0, "probe() takes a job"
 
 
 async def _poll_error(bench: Bench, job: UpstreamJob) -> UpstreamError:
@@ -159,8 +178,8 @@ async def _check_odd(bench: Bench, job: UpstreamJob, place: str) -> None:
     assert found.url is None or isinstance(found.url, str)
 
 
-def _changes(data: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """For each field of `data`, ways to spoil it, with words that say which."""
+def _changes(data: Any) -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
+    """For each field of `data`, ways to spoil it: words that say which, what it turns into, and the change."""
     for path in _paths(data):
         for oddity in ODDITIES:
 
@@ -172,7 +191,7 @@ def _changes(data: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
                 holder[path[-1]] = oddity
                 return spoilt
 
-            yield f"{'.'.join(map(str, path))} = {oddity!r}", spoil
+            yield f"{'.'.join(map(str, path))} = {oddity!r}", oddity, spoil
 
 
 def _paths(data: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

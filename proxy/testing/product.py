@@ -305,7 +305,10 @@ class ProductLaws(Kit):
                     assert product.sim.paid == before
                     continue
                 assert answer.json["remixed_from_video_id"] == source
-                assert product.sim.paid == before + 1
+                ordered = product.sim.paid - before
+                assert ordered == 1, (
+                    f"the remix was taken, and the upstream was paid for {ordered} orders; the log says why"
+                )
                 assert product.sim.latest.account == account, "the remix went to another account than its source's"
 
     @law

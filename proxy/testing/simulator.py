@@ -59,8 +59,9 @@ def operation(name: str, method: str, path: str, *, open: bool = False) -> Calla
 class Job:
     """One job that a simulator took, and that its provider would bill.
 
-    `state` is the provider's word. `failure` is (code, sentence). `held` stops the automatic progress: it is set as
-    soon as a test moves the job by hand. `facts` are the simulator's own. `content` overrides the sample video.
+    `id` and `state` are the provider's words, as texts also where they are numbers in its answers. `failure` is (code,
+    sentence). `held` stops the automatic progress: it is set as soon as a test moves the job by hand. `facts` are the
+    simulator's own. `content` overrides the sample video.
     """
 
     id: str
@@ -160,8 +161,8 @@ class Simulator:
         return job
 
     def find(self, call: Call, job_id: object) -> Job:
-        """The job of that id of the caller's own; refused with 404 where there is none."""
-        job = self.jobs.get(job_id) if isinstance(job_id, str) else None
+        """The job of that id, a text or a number, of the caller's own; refused with 404 where there is none."""
+        job = self.jobs.get(str(job_id)) if isinstance(job_id, str | int) else None
         if job is None or job.removed or (call.account is not None and job.account != call.account):
             raise Refuse(self.not_found(str(job_id)))
         return job
@@ -366,10 +367,14 @@ class Simulator:
 
     def _without_ids(self, data: Any) -> Any:
         if isinstance(data, dict):
-            return {key: self._without_ids(value) for key, value in data.items() if value not in list(self.jobs)}
+            return {key: self._without_ids(value) for key, value in data.items() if not self._is_id(value)}
         if isinstance(data, list):
             return [self._without_ids(value) for value in data]
         return data
+
+    def _is_id(self, value: Any) -> bool:
+        # Some providers' ids are numbers.
+        return isinstance(value, str | int) and str(value) in self.jobs
 
 
 class SimulatorServer(Generic[Sim]):

@@ -7,7 +7,7 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 from urllib.parse import urljoin
 
 import aiohttp
@@ -37,15 +37,14 @@ _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 
 
 class Timeout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds, of API calls, not of content.
+    """Seconds, of API calls, not of content."""
 
-    `connect` is until the connection stands, `first_byte` from the request sent to its answer (and between two bytes
-    of it), `total` for all of it.
-    """
-
-    connect: float = 10.0
-    first_byte: float = 60.0
-    total: float = 300.0
+    connect: Annotated[float, "seconds"] = 10.0
+    """Until the connection stands."""
+    first_byte: Annotated[float, "seconds"] = 60.0
+    """From the request sent to its answer, and between two bytes of it."""
+    total: Annotated[float, "seconds"] = 300.0
+    """For all of it."""
 
 
 class Flight:
@@ -277,6 +276,10 @@ async def form_payload(form: Form) -> AsyncIterator[aiohttp.FormData]:
                 fields.add_field(name, value)
             elif isinstance(value, Picture):
                 fields.add_field(name, io.BytesIO(value.data), content_type=value.media_type, filename=value.filename)
+            elif not isinstance(value, Clip):
+                raise TypeError(
+                    f"the field {name!r} of a form is text, a Picture or a Clip, not {type(value).__name__}"
+                )
             else:
                 file: BinaryIO = await asyncio.to_thread(value.path.open, "rb")
                 stack.push_async_callback(asyncio.to_thread, file.close)

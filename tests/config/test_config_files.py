@@ -32,7 +32,7 @@ def test_load_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     """A missing file, a folder and a file that is not UTF-8 are mistakes too, with the line where there is one."""
     with pytest.raises(ConfigError, match=r"there is no such file; name your channels\.yaml with --config FILE"):
         config.load(tmp_path / "none.yaml", {})
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is a folder; name the file in it"):
         config.load(tmp_path, {})
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"channels:\n- name: caf\xe9\n")

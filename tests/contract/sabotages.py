@@ -209,6 +209,14 @@ SABOTAGES = [
     ),
     Sabotage(
         "Lumen",
+        "a probe asks nobody",
+        TYPE,
+        TYPE + "    async def probe(self):\n        return None\n",
+        "test_probe_costs_nothing",
+        "raised nothing",
+    ),
+    Sabotage(
+        "Lumen",
         "the content is cut",
         TYPE,
         TYPE + "    async def content(self, job, variant):\n        return Source(data=b'ftyp')\n",

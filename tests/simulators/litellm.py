@@ -161,6 +161,13 @@ class LiteLLMSimulator(OpenAISimulator):
     async def fetch_unversioned(self, call: Call) -> Answer:
         return await self.fetch(call)
 
+    @operation("models", "GET", "/v1/models")
+    async def list_models(self, call: Call) -> Answer:
+        data = [
+            {"id": name, "object": "model", "created": 1677610602, "owned_by": "openai"} for name in self.deployments
+        ]
+        return self.said({"data": data, "object": "list"})
+
     delete = None  # type: ignore[assignment]
     """There is no such route."""
 

@@ -14,6 +14,7 @@ from proxy.testing import Answer, Call, Job, Part, operation
 from tests.simulators.media import measure
 from tests.simulators.openai import OpenAISimulator, unbracket
 
+MODELS = ("sora-2", "sora-2-pro")
 FURTHER = ("model", "seed", "negative_prompt", "audio", "metadata")
 SPELT = ("characters", "metadata", "seed", "audio")
 """What is JSON in a form."""
@@ -44,6 +45,11 @@ class ReelgateSimulator(OpenAISimulator):
         page = [self.video(job) for job in jobs if job.facts["key"] == name]
         ends = {"first_id": page[0]["id"], "last_id": page[0]["id"]} if page else {"first_id": None, "last_id": None}
         return self.said({"object": "list", "data": page, **ends, "has_more": False, "idempotency_key": name})
+
+    @operation("models", "GET", "/v1/models")
+    async def list_models(self, call: Call) -> Answer:
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "reelgate"} for name in MODELS]
+        return self.said({"object": "list", "data": data})
 
     @operation("delete", "DELETE", "/v1/videos/{id}")
     async def delete(self, call: Call) -> Answer:

@@ -180,6 +180,14 @@ async def test_a_form_of_text_is_multipart(http: Http, sites: Sites) -> None:
     assert site.requests[0].content_type == "multipart/form-data"
 
 
+async def test_a_form_of_something_else_says_which_field(http: Http, sites: Sites) -> None:
+    """A value that is no text, picture or clip is an error that names the field, and nothing is sent."""
+    site = await sites(answering(200, {}))
+    with pytest.raises(TypeError, match=r"the field 'image' of a form .* not tuple"):
+        await channel(http, site.url).post("/v1/videos", form={"image": ("a.png", b"")})  # type: ignore[dict-item]
+    assert site.requests == []
+
+
 async def test_large_json(http: Http, sites: Sites) -> None:
     """A body of several megabytes is sent whole."""
     site = await sites(answering(200, {}))

@@ -51,7 +51,7 @@ async def follow_file(request: web.Request) -> web.StreamResponse:
 
 
 async def test(request: web.Request) -> web.StreamResponse:
-    """`POST /admin/api/channels/{name}/test`: ask its upstream for a job that it cannot have, which costs nothing."""
+    """`POST /admin/api/channels/{name}/test`: ask its upstream something that costs nothing."""
     await operator(request)
     await asked.fields(request)
     name = request.match_info["name"]

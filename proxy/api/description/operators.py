@@ -160,7 +160,7 @@ def _channels() -> Json:
                 (
                     "test",
                     "testChannel",
-                    "Ask its upstream for a job that it cannot have, which costs nothing",
+                    "Ask its upstream something that costs nothing",
                     answer("What came of it.", ref("ChannelTest")),
                 ),
             )

@@ -12,7 +12,7 @@ from aiohttp import web
 from proxy.dashboard.forms import Form
 from proxy.dashboard.routing import Pages
 from proxy.dashboard.view import View
-from proxy.engine.switches import Probe
+from proxy.engine.probing import Probe
 from proxy.errors import InvalidRequest
 from proxy.store import channel_stats
 from proxy.store.channel_stats import ChannelStats
@@ -66,7 +66,7 @@ async def switch(view: View, form: Form) -> web.StreamResponse:
 
 @pages.take(HERE + "/test")
 async def test(view: View, form: Form) -> web.StreamResponse:
-    """Ask the upstream of `channel` for a job that it cannot have, which costs nothing."""
+    """Ask the upstream of `channel` something that costs nothing."""
     name = form.exact("channel")
     return await _page(view, Tried(name, await view.site.engine.switches.probe(name)))
 

@@ -1,0 +1,1 @@
+"""What proves the plugins beside: a simulator and a contract test for each. Reelgate itself loads none of this."""
