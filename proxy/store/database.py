@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.errors import StoreError
 from proxy.records import Attempt, Character, Idempotent, Key, Video
-from proxy.store import attempts, characters, idempotency, keys, ledger, outbox, schema, settings, videos
+from proxy.store import attempts, characters, idempotency, keys, ledger, outbox, schema, videos
 from proxy.store.connection import Connection, connect, create_file, find_file, unusable
 from proxy.store.errors import StaleVideo
 from proxy.store.recent import Recent
@@ -309,11 +309,3 @@ class Store:
     def touch_key(self, key_id: str, now: int) -> None:
         """Note that an API key was used: written with the next commit, or soon."""
         self._writer.later(partial(keys.touch, key_id=key_id, now=now))
-
-    # ---------------------------------------------------------------- facts of the installation
-
-    async def setting(self, name: str) -> str | None:
-        return await self.read(partial(settings.find, name=name))
-
-    async def set_setting(self, name: str, value: str) -> None:
-        await self._writer.do(partial(settings.save, name=name, value=value))

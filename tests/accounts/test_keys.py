@@ -13,6 +13,7 @@ from proxy.accounts import Authenticator, digest, ensure_admin, is_weak, mint
 from proxy.accounts import keys as account_keys
 from proxy.errors import Unauthorized
 from proxy.store import AmbiguousKey, Store
+from tests.store.facts import state
 
 NOW = 1_800_000_000
 
@@ -161,7 +162,7 @@ async def test_last_use_is_noted_once_a_minute(store, authenticator, clock):
     """The first use is noted, then none for a minute, also where the key comes from memory."""
 
     async def last_used():
-        await store.set_setting("flush", "now")
+        await state(store, "flush", "now")
         return (await store.keys())[0].last_used_at
 
     plain, _ = await add(store, "app")
@@ -227,7 +228,7 @@ async def test_no_key_is_in_the_files(store, authenticator):
     plain, _ = await add(store, "app")
     admin = await ensure_admin(store, None, now=NOW)
     await authenticator.authenticate(f"Bearer {plain}")
-    await store.set_setting("flush", "now")
+    await state(store, "flush", "now")
     files = [file.read_bytes() for file in store.path.parent.iterdir()]
     assert len(files) >= 2
     for secret in (plain, admin):

@@ -11,6 +11,7 @@ from proxy.accounts.sessions import ABSOLUTE, IDLE, MOST_OF_USER, Sessions, key_
 from proxy.accounts.users import Users
 from proxy.errors import Unauthorized
 from proxy.store import Store
+from tests.store.facts import state
 
 NOW = 1_800_000_000.0
 SECRET = b"s" * 32
@@ -81,7 +82,7 @@ async def test_nothing_else_is_a_token(sessions, bob, store):
     guesses = ["", token[:-1], token + "A", token.swapcase(), digest, digest[:43], session.id, "\udcff" * 43, "é" * 43]
     for guess in [*guesses, "x" * 43, "\0" * 43]:
         assert await sessions.find(guess) is None
-    await store.set_setting("flush", "now")
+    await state(store, "flush", "now")
     files = [file.read_bytes() for file in store.path.parent.iterdir()]
     assert any(bytes.fromhex(digest) in data for data in files)
     assert not any(token.encode() in data for data in files)
@@ -93,7 +94,7 @@ async def test_a_session_ends_when_it_is_not_used(sessions, bob, clock, store):
     for _ in range(3):
         clock.time += IDLE - 1
         assert await sessions.find(token)
-        await store.set_setting("flush", "now")
+        await state(store, "flush", "now")
     clock.time += IDLE - 1
     # Another process saw none of it but what is stored.
     other = Sessions(store, SECRET, now=clock, clock=clock)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.engine import absences
 from proxy.store import Store, StoreBusy
 from tests.engine.poll_world import World, goes_on
+from tests.store.facts import fact
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ async def test_a_channel_without_running_videos_may_leave_unnoted(store: Store) 
     del world.lives["a"]
     await world.advance(5.0)
     await world.noted()
-    assert await store.setting("absent:a") is None
+    assert await fact(store, "absent:a") is None
     await world.stop()
 
 

@@ -236,11 +236,11 @@ def test_an_unclosed_store_lets_the_process_end(tmp_path):
     """A process that forgets to close its store ends by itself, and what it committed is there."""
     code = """if True:
         import asyncio, pathlib
-        from proxy.store import Store
+        from proxy.store import Store, settings
         async def main():
             global store
             store = await Store.open(pathlib.Path("reelgate.db"))
-            await store.set_setting("a", "b")
+            await store.write(lambda db: settings.save(db, "a", "b"))
         asyncio.run(main())
     """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=PYTHONPATH, timeout=60, check=True)

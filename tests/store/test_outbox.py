@@ -10,6 +10,7 @@ import pytest
 
 from proxy.store import LeaseLost, StaleVideo, Store, outbox
 from proxy.store.outbox import Change, as_of
+from tests.store.facts import state
 
 replace = msgspec.structs.replace
 
@@ -67,7 +68,7 @@ async def test_a_change_that_fails_notes_nothing(store, video_of):
     store.guard(lambda db: held, lambda: True)
     outcomes = await asyncio.gather(
         store.change(replace(video, status="failed"), before=video, also=breaks),
-        store.set_setting("a", "b"),
+        state(store, "a", "b"),
         return_exceptions=True,
     )
     assert isinstance(outcomes[0], ZeroDivisionError)

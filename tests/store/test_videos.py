@@ -15,6 +15,7 @@ from proxy.models import JobError, UpstreamJob
 from proxy.records import STAGES, Attempt, Character, Order, StoredInput
 from proxy.store import StaleVideo, Store, StoreBusy, videos
 from proxy.store.recent import Recent
+from tests.store.facts import fact, state
 
 
 async def test_every_field_survives_the_file(store, video_of):
@@ -308,10 +309,10 @@ async def test_characters_are_kept(store):
 
 async def test_settings_are_kept(store):
     """A setting is None until set, then its newest value."""
-    assert await store.setting("installed") is None
-    await store.set_setting("installed", "1")
-    await store.set_setting("installed", "2")
-    assert await store.setting("installed") == "2"
+    assert await fact(store, "installed") is None
+    await state(store, "installed", "1")
+    await state(store, "installed", "2")
+    assert await fact(store, "installed") == "2"
 
 
 async def test_reads_cannot_write(store):

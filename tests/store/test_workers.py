@@ -10,6 +10,7 @@ import pytest
 
 from proxy.store import LeaseLost, Store, workers
 from proxy.store.workers import Worker
+from tests.store.facts import fact, state
 
 
 async def join(store, owner, expires_at=100.0):
@@ -124,7 +125,7 @@ async def test_the_fence_refuses_changes_of_videos_only(store, video_of):
     outcomes = await asyncio.gather(
         store.accept(late),
         store.change(msgspec.structs.replace(stored, progress=99)),
-        store.set_setting("a", "b"),
+        state(store, "a", "b"),
         store.write(breaks),
         return_exceptions=True,
     )
@@ -135,7 +136,7 @@ async def test_the_fence_refuses_changes_of_videos_only(store, video_of):
     assert await store.video(video.id) == stored
     assert await store.video(late.id) is None
     assert store.cached(late.id) is None
-    assert await store.setting("a") == "b"
+    assert await fact(store, "a") == "b"
 
 
 async def test_memory_is_believed_only_while_nobody_else_writes(tmp_path, store, video_of):
