@@ -39,6 +39,15 @@ PUPPETS = Path(__file__).parent / "engine" / "plugins"
 
 Doctor = Callable[..., Awaitable[Result]]
 
+PAGE = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text("utf-8")
+SHOWN = (
+    *(" and takes the credential; ", ": not asked, its plugin knows no free list"),
+    *("key: the upstream refuses the credential (HTTP 401, “", "”): check api_key of this entry"),
+    *("quota: the upstream says that the account is spent (HTTP 402, “", "”): top it up"),
+    *("model: the upstream does not list veo-9 for this account; it has ", ": correct models, or have it"),
+    *(" cannot be connected to (Connection refused): check base_url, ", "is not set, and no channel needs it; links"),
+)
+"""What the page shows of the doctor's words, but for what differs from machine to machine."""
 SECRET = "sk-hidden-4f3c9a7e1b2d4f3c9a7e1b2d"
 LOST, SLOW = "lost.invalid", "slow.invalid"
 """A name that nobody knows, and one whose name server never answers."""
@@ -179,7 +188,7 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
     }
     assert list(said) == [one["name"] for one in entries]
     expected = {
-        "good": ("ok answers in", "takes the credential", "sora-2: not asked, it would cost"),
+        "good": ("ok answers in", "and takes the credential; sora-2: not asked, its plugin knows no free list"),
         "off": ("? key: takes no new videos (enabled: false)", "refuses the credential"),
         "key": ("wrong key: the upstream refuses the credential (HTTP 401", "Incorrect API key", "check api_key"),
         "falkey": ("wrong key: ", "HTTP 401", "check api_key"),
@@ -199,6 +208,9 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
     for name, words in expected.items():
         for word in words:
             assert word in said[name], (name, said[name])
+    for words in SHOWN:
+        assert words in PAGE
+        assert words in result.stdout
     assert paid == [0] * 6
     assert SECRET not in result.output
     assert "ok agrees with that of" in lines_of(result)["clock"]
@@ -267,6 +279,8 @@ async def test_odd_plugins_and_answers(doctor: Doctor, tmp_path: Path, monkeypat
         enter = stack.enter_async_context
         dripping = await enter(await asyncio.start_server(drip, "127.0.0.1", 0))
         port = str(dripping.sockets[0].getsockname()[1])
+        # What an API gateway says of whatever it does not have, to anybody.
+        dumb = await enter(always(404, '{"message": "Not Found", "code": 404}'))
         hostile = json.dumps({"data": [{"id": "a\x1b[2J\x9b\nb" * 99}]})
         entries = [
             *(
@@ -275,6 +289,7 @@ async def test_odd_plugins_and_answers(doctor: Doctor, tmp_path: Path, monkeypat
             ),
             entry("other", "openai", await enter(always(200, "{}"))),
             entry("route", "openai", await enter(always(404, '{"detail": "Not Found"}'))),
+            *(entry(f"any-{type}", type, dumb) for type in ("openai", "kling", "vidu", "xai")),
             entry("down", "openai", await enter(always(503, "<h1>Sorry</h1>"))),
             entry("cut", "openai", await enter(answering(cut))),
             entry("hostile", "openai", await enter(always(200, hostile)), dialect="litellm"),
@@ -295,7 +310,8 @@ async def test_odd_plugins_and_answers(doctor: Doctor, tmp_path: Path, monkeypat
         "cancels": "(CancelledError:): tell its author",
         "nonsense": "tell its author",
         "other": "? what answers does not speak as openai does",
-        "route": "? what answers knows no such path (HTTP 404)",
+        "route": "? what answers may not know this path (HTTP 404)",
+        **{f"any-{type}": "? what answers may not know" for type in ("openai", "kling", "vidu", "xai")},
         "down": "? the upstream answers with HTTP 503",
         "cut": "? no answer of 127.0.0.1:",
         "hostile": "does not list sora-2",

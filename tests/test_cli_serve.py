@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -144,6 +146,21 @@ def test_a_start_that_fails_late_still_shows_what_it_made(shell: Shell, monkeypa
     result = shell("serve", "--port", "0", code=1)
     assert result.stderr.startswith("data/work: cannot start (No space left on device): ")
     assert result.stdout.count("(shown once): ") == 2
+
+
+@pytest.mark.parametrize("word", ["serve", "check"])
+def test_a_data_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """It is said before anything is made, with whose it is or that its disk is read-only, and what to do."""
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path("data") or mode == os.F_OK)
+    (shell.folder / "data").mkdir(mode=0o750)
+    words = ("serve", "--port", "0") if word == "serve" else ("check",)
+    result = shell(*words, code=1)
+    said = (result.stderr if word == "serve" else result.stdout).splitlines()[0]
+    assert said.startswith(f"data: the data folder cannot be written: it belongs to user {os.geteuid()} (mode 750)")
+    assert said.endswith("change its owner or its permissions, or name another one with --data DIR")
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert "is on a disk that is mounted read-only" in shell(*words, code=1).output
+    assert list((shell.folder / "data").iterdir()) == []
 
 
 def test_serve_makes_the_data_folder_also_beside_a_store_elsewhere(shell: Shell) -> None:

@@ -118,7 +118,7 @@ class LiveTrial:
             self._heard(found.error)
         if found.verdict != "answers":
             raise self._end(words, found.said, "Nothing was ordered.")
-        self.say("ok", words, ())
+        self.say("ok" if found.looked else "skip", words, () if found.looked else (found.said,))
 
     def _request(self, live: LiveChannel, kind: Kind, film: Path) -> VideoRequest:
         async def frame(which: Literal["first", "last"]) -> Picture:

@@ -88,7 +88,7 @@ class Transfer:
                     break
                 wait = 0.0
                 begun_anew += 1
-                if begun_anew > max(TRIES, 0):
+                if begun_anew > TRIES:
                     raise Unwritten(f"{self._target}: what the server sends does not fit together; try again later")
             except Unanswered as error:
                 if not error.again or tries >= TRIES:

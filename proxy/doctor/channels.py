@@ -33,9 +33,11 @@ PAYMENT_REQUIRED: Final = 402
 
 _NAME: Final = 60
 """Characters of a model's name in a line."""
-_NO_ROUTE: Final = {"detail": "Not Found"}
-"""What FastAPI says of a path that it does not have."""
-
+_TAKEN: Final = {
+    True: " and takes the credential",
+    False: ", and says the same without the credential, so that nothing is known of that",
+    None: "",
+}
 _SPENT: Final = re.compile(
     r"quota|balance|credit|billing|insufficient|arrears|overdue|payment|prepaid|top.?up|"
     r"余额|欠费|配额|额度",
@@ -170,12 +172,12 @@ class Patient:
             return self._bad(
                 "network", f"what answers is a web page and no API (HTTP {last.status}): check base_url, also its path"
             )
-        if last.status in (404, 405) and (last.data is None or last.data == _NO_ROUTE):
+        if last.status in (404, 405) and (last.data is None or found.looked is False):
             return self._said(
                 "?",
                 "network",
-                f"what answers knows no such path (HTTP {last.status}), so nobody has looked at the credential: check "
-                "base_url, also its path",
+                f"what answers may not know this path (HTTP {last.status}), for nobody has looked at the credential: "
+                "check base_url, also its path",
             )
         if last.status < 300 and type(found.error) is UpstreamError:
             why = self._redactor.text(found.error.message, (PROBE_ID,))
@@ -198,7 +200,9 @@ class Patient:
         words: Word = "ok"
         notes = []
         if asked:
-            said = f"answers in {found.seconds:.1f} s and takes the credential; {self._models(found)}"
+            said = f"answers in {found.seconds:.1f} s{_TAKEN[found.looked]}; {self._models(found)}"
+            if found.looked is False:
+                words = "?"
         else:
             words, said = "?", f"{_host(address)} lets us connect, but its plugin asks nothing there that is free"
         if sight.ends is not None and sight.ends < time.time() + network.SOON:
@@ -219,7 +223,7 @@ class Patient:
         names = list(self._plan.offers)
         shown = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
         if found.models is None:
-            return f"{shown or 'models'}: not asked, it would cost"
+            return f"{shown or 'models'}: not asked, its plugin knows no free list"
         return f"{shown}: there"
 
     def _credential(self) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Collection
 from typing import Final, Literal, NamedTuple
 
-from proxy.channel import PROBE_ID
+from proxy.channel import PROBE_ID, Channel
 from proxy.channels import LiveChannel
 from proxy.engine.core import plugin_fault
-from proxy.errors import AccountRefused, ApiError, UpstreamTimeout, UpstreamUnreachable
+from proxy.errors import AccountRefused, ApiError, Throttled, UpstreamTimeout, UpstreamUnreachable
 
 WITHIN: Final = 30.0
 """Seconds until a probe is given up."""
-ANSWERS: Final = "The upstream answers."
+ANSWERS: Final = "The upstream answers and takes the credential."
+ANYBODY: Final = (
+    "The upstream answers, but says the same without the credential, so that nothing is known of that: it asks for "
+    "none, or base_url leads elsewhere."
+)
+UNASKED: Final = "The upstream answers; there is no credential that it could refuse."
 
 Verdict = Literal["answers", "refused", "unreachable", "failed"]
 
@@ -22,20 +28,23 @@ Verdict = Literal["answers", "refused", "unreachable", "failed"]
 class Probe(NamedTuple):
     """What came of trying a channel: it `answers`, has `refused` our credentials, is `unreachable`, or its plugin has
     `failed`. `said` is a sentence for the operator; `seconds` is how long it took; `error` is what was raised, None
-    where nothing was; `models` are those that the upstream says it serves, None where it does not say."""
+    where nothing was; `models` are those that the upstream says it serves, None where it does not say; `looked` is
+    whether it has looked at our credential, None where we have none or it could not be asked twice."""
 
     verdict: Verdict
     said: str
     seconds: float
     error: Exception | None = None
     models: frozenset[str] | None = None
+    looked: bool | None = None
 
 
 async def probe(live: LiveChannel, *, within: float = WITHIN) -> Probe:
     """Ask the upstream of `live` what its plugin can ask for nothing, for `within` seconds at most."""
     began = time.monotonic()
+    looked: bool | None = None
     verdict: Verdict = "answers"
-    said = ANSWERS
+    said = UNASKED
     models: frozenset[str] | None = None
     failure: Exception | None = None
     try:
@@ -52,7 +61,32 @@ async def probe(live: LiveChannel, *, within: float = WITHIN) -> Probe:
         failure = error
     except Exception as error:
         verdict, said, failure = "failed", plugin_fault(live, error, "try", (PROBE_ID,)).message, error
-    return Probe(verdict, live.channel.upstream.redactor.text(said), time.monotonic() - began, failure, models)
+    took = time.monotonic() - began
+    if verdict == "answers" and not isinstance(failure, Throttled):
+        looked = await _looked(live.channel, failure, within=max(within - took, 1.0))
+        said = said if looked is None else ANSWERS if looked else ANYBODY
+    return Probe(verdict, live.channel.upstream.redactor.text(said), took, failure, models, looked)
+
+
+async def _looked(channel: Channel, answer: Exception | None, *, within: float) -> bool | None:
+    """Whether the upstream answers otherwise without our credential: a site that is no API, or another path of it, says
+    the same to anybody."""
+    if not channel.headers():
+        return None
+    nobody = copy.copy(channel)
+    upstream = copy.copy(channel.upstream)
+    upstream.headers, upstream.refusal = dict, nobody.refusal
+    vars(nobody)["upstream"] = upstream
+    try:
+        async with asyncio.timeout(within):
+            await nobody.probe()
+    except ApiError as error:
+        if isinstance(error, UpstreamUnreachable | UpstreamTimeout | Throttled):
+            return None
+        return type(error) is not type(answer)
+    except Exception:
+        return None
+    return answer is not None
 
 
 def _names(models: Collection[str] | None) -> frozenset[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.engine.probing import probe
 from proxy.errors import AccountRefused, ApiError, Throttled, UpstreamError, UpstreamGone
 from proxy.models import FAILURE_CODES, STATUSES, JobError, UpstreamJob
 from proxy.testing.bench import QUICK, Bench, Kit, failure_of, law
@@ -145,6 +146,17 @@ class PollLaws(Kit):
             bench.sim.then(bench.sim.error(401, "Who are you?"), times=None)
             refused = await failure_of(bench.channel.probe())
             assert isinstance(refused, AccountRefused), f"probe() must ask with the credential, and raised {refused!r}"
+            assert bench.sim.paid == 0, "probe() takes a job"
+
+    @law
+    async def test_probe_tells_a_stranger_from_an_account(self, tmp_path: Path) -> None:
+        """What probe() asks, the provider does not tell without the credential: else a wrong one would look well."""
+        async with self.bench(tmp_path) as bench:
+            found = await probe(bench.live)
+            assert found.verdict == "answers", f"probe() with a good credential: {found}"
+            if not bench.channel.headers():
+                pytest.skip("the entry has no credential")
+            assert found.looked, "what probe() asks, anybody is told; ask for something that needs the credential"
             assert bench.sim.paid == 0, "probe() takes a job"
 
 

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +58,12 @@ class Box:
 
 
 class Server:
-    """`reelgate serve` on a free port, in a process group of its own; `log` is the file of its stderr."""
+    """`reelgate serve` on a free port, in a process group of its own; `log` is the file of its stderr, `answered_after`
+    the seconds until its first answer."""
 
     def __init__(self, box: Box) -> None:
         before = box.unpacked()
+        began = time.monotonic()
         self.log = box.home.parent / f"log-{len(box.servers)}"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -79,6 +83,8 @@ class Server:
             assert line, self.log.read_text()
             self.said += line
         self.url = self._find(r"http://\S+/v1")
+        urllib.request.urlopen(self.url.removesuffix("/v1") + "/readyz", timeout=100).close()
+        self.answered_after = time.monotonic() - began
         self.folder = (box.unpacked() - before).pop()
 
     def _find(self, pattern: str) -> str:

@@ -26,19 +26,21 @@ for (const name of ["alert", "confirm", "prompt", "print"]) {
 """
 _SETTLE: Final = """
 async () => {
+  // A browser has six connections to a server, which films may keep, half loaded, for as long as it likes: a picture
+  // that then waits, or a film, is a sight too.
+  const patiently = (work) => Promise.race([work, new Promise((done) => setTimeout(done, 1500))]);
   await document.fonts.ready;
   const inSight = (one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().height;
   const pictures = [...document.images].filter(inSight).map((one) => one.decode().catch(() => null));
-  await Promise.all(pictures);
+  await patiently(Promise.all(pictures));
   const busy = (one) => one.readyState < 1 || one.networkState === HTMLMediaElement.NETWORK_LOADING;
   const films = [...document.querySelectorAll("video")].filter(inSight);
   for (const film of films) film.preload = "metadata";
-  // A browser may keep a film half loaded for as long as it likes: that is a sight too.
   const enough = performance.now() + 1500;
-  while (films.some(busy) && performance.now() < enough) await new Promise(requestAnimationFrame);
-  await Promise.all(document.getAnimations().filter((one) => one.effect.getTiming().iterations !== Infinity)
-    .map((one) => one.finished.catch(() => null)));
-  for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+  while (films.some(busy) && performance.now() < enough) await patiently(new Promise(requestAnimationFrame));
+  await patiently(Promise.all(document.getAnimations()
+    .filter((one) => one.effect.getTiming().iterations !== Infinity).map((one) => one.finished.catch(() => null))));
+  for (let i = 0; i < 3; i++) await patiently(new Promise(requestAnimationFrame));
 }"""
 
 

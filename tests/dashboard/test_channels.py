@@ -77,19 +77,20 @@ async def test_switching_off_and_on(room: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answers", "told"),
     [
-        (NotFound("no such job"), "The provider answers and knows our key"),
-        (AccountRefused(f"bad key {KEY}"), "The provider refuses our key or our account"),
-        (UpstreamUnreachable("no route <b>there</b>"), "The provider could not be reached"),
-        (RuntimeError("oops"), "The plugin of this channel failed; the log says where."),
+        ([NotFound("no such job"), AccountRefused("who are you?")], "The provider answers and knows our key"),
+        ([NotFound("no such job"), NotFound("no such job")], "but says the same without our key"),
+        ([AccountRefused(f"bad key {KEY}")], "The provider refuses our key or our account"),
+        ([UpstreamUnreachable("no route <b>there</b>")], "The provider could not be reached"),
+        ([RuntimeError("oops")], "The plugin of this channel failed; the log says where."),
     ],
 )
-async def test_trying_it_says_what_came_of_it(room: Desk, answer: Exception, told: str) -> None:
+async def test_trying_it_says_what_came_of_it(room: Desk, answers: list[Exception], told: str) -> None:
     """In words, at the channel that was tried, and without its key; it orders nothing."""
     otto = await room.logged_in("otto")
     channel = room.product.channel("a")
-    channel.then("fetch", answer)
+    channel.then("fetch", *answers)
     tried = await otto.submit(HERE + "/test", channel="a")
     assert tried.status == 200
     assert told in card(tried.text, 1)

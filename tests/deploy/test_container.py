@@ -109,7 +109,8 @@ set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs /mnt
 mkdir /mnt/data /mnt/etc
-mkdir -m 1777 /mnt/tmp
+mkdir /mnt/tmp
+mount -t tmpfs -o mode=1777,size=64m tmpfs /mnt/tmp
 mount --bind "$DATA" /mnt/data
 cp "$CONFIG" /mnt/etc/channels.yaml
 mount -o remount,bind,ro /

@@ -184,6 +184,8 @@ async def test_bad_polls_and_a_failed_video(lumen: Shop) -> None:
 async def test_content_that_breaks_is_a_broken_law(lumen: Shop) -> None:
     """A job that steps back and a film that is cut are told as broken laws; what was paid is told too."""
     lumen.sim.then(lumen.sim.error(404, "None of ours."), on="fetch")
+    # The second free question, without the credential.
+    lumen.sim.mangle(lambda answer: answer, on="fetch")
     for state in ("rendering", "waiting"):
         lumen.sim.mangle(lambda answer, state=state: {"task": {**answer["task"], "state": state}}, on="fetch")
     lumen.sim.cut_content_at = 0.5
