@@ -272,6 +272,8 @@ def test_the_keyboard_is_enough(visit: Visit, world: World) -> None:
     page, press = visitor.page, visitor.page.keyboard
     world.known("jana")
     visitor.go("/dashboard")
+    # A browser gives the focus some time after it has loaded the page.
+    expect(page.locator("[autofocus]")).to_be_focused()
     press.type("jana")
     press.press("Tab")
     press.type(PASSWORD)
