@@ -133,7 +133,12 @@ async def test_an_expired_video_lives_on_in_the_archive(
     await shelf.copied(kept)
     going = word()
     shelf.has["video"] = going
+    shelf.asked.clear()
     gone = await shelf.film(expires_at=time.time() + 3600)
+    async with asyncio.timeout(60):
+        while not shelf.asked:
+            # The archive asks for it, too, and never gets it.
+            await asyncio.sleep(0.01)
     monkeypatch.setattr(product.core, "clock", lambda: time.time() + 7200)
     shelf.asked.clear()
     assert await shelf.get(kept) == (200, FILM)
