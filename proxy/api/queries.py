@@ -22,6 +22,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 RETRY_COUNT: Final = "x-stainless-retry-count"
 
 _LIMIT: Final = re.compile(r"[0-9]{1,3}")
+_SECONDS: Final = re.compile(r"[0-9]{1,11}")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _RETRY_COUNT: Final = re.compile(r"[0-9]{1,6}")
 
@@ -45,6 +46,16 @@ def limit(request: web.Request) -> int:
         raise InvalidRequest(
             f"Invalid value: '{shown(text)}'. 'limit' must be between 0 and {MAX_LIMIT}.", param="limit"
         )
+    return int(text)
+
+
+def moment(request: web.Request, name: str) -> int | None:
+    """A time in unix seconds; None where the query has none."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text) is None:
+        raise InvalidRequest(f"Invalid value: '{shown(text)}'. '{name}' must be in unix seconds.", param=name)
     return int(text)
 
 

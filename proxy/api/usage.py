@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy import money
 from proxy.accounts.limits import since
-from proxy.api import render
+from proxy.api import queries, render
 from proxy.api.auth import authenticate
 from proxy.api.context import API, Api
 from proxy.api.values import shown
@@ -29,7 +29,6 @@ DAYS: Final = 30
 LONGEST: Final = 366 * 86_400
 MOST_ROWS: Final = 10_000
 
-_SECONDS: Final = re.compile(r"[0-9]{1,11}", re.ASCII)
 _DAY: Final = 86_400
 # At the beginning of a cell, or where a spreadsheet that parts cells at semicolons sees one.
 _FORMULA: Final = re.compile(r"(?:^|[;\t]) *(?=[=+\-@\t\r\n＝＋－＠])")
@@ -87,8 +86,8 @@ async def budget(api: Api, key: Key) -> dict[str, Any] | None:
 def window(request: web.Request) -> Window:
     """What the query asks for: `start_time` and `end_time` (unix seconds), `group_by` (words with commas between)."""
     now = int(time.time())
-    end = _moment(request, "end_time") or now + 1
-    start = _moment(request, "start_time")
+    end = queries.moment(request, "end_time") or now + 1
+    start = queries.moment(request, "start_time")
     if start is None:
         start = max(end - 1, 0) // _DAY * _DAY - (DAYS - 1) * _DAY
     if not 0 < end - start <= LONGEST:
@@ -152,12 +151,3 @@ def _date(value: str | int) -> str:
 def _safe(text: str) -> str:
     # A spreadsheet takes such a cell for a formula, and clients name models.
     return _FORMULA.sub(lambda match: f"{match[0]}'", text)
-
-
-def _moment(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if _SECONDS.fullmatch(text) is None:
-        raise InvalidRequest(f"Invalid value: '{shown(text)}'. '{name}' must be in unix seconds.", param=name)
-    return int(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 STATUSES: Final[tuple[Status, ...]] = ("queued", "in_progress", "completed", "failed")
 LISTED_STAGES: Final[tuple[Stage, ...]] = ("waiting", "submitting", "unknown", "running", "ended")
 """Those of videos that their owners can see."""
-
-_SECONDS: Final = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 
 async def page(request: web.Request) -> web.StreamResponse:
@@ -83,8 +80,8 @@ def filter_of(request: web.Request) -> listing.Filter:
         key_id=asked.word(request, "key"),
         tenant=asked.word(request, "tenant"),
         text=asked.word(request, "text"),
-        since=_moment(request, "start_time"),
-        until=_moment(request, "end_time"),
+        since=queries.moment(request, "start_time"),
+        until=queries.moment(request, "end_time"),
     )
 
 
@@ -120,15 +117,6 @@ def _stage(text: str) -> Stage:
 def _no_word(text: str, param: str, known: tuple[str, ...]) -> InvalidRequest:
     words = ", ".join(f"'{word}'" for word in known)
     return InvalidRequest(f"Invalid value: '{shown(text)}'. Supported values are: {words}.", param=param)
-
-
-def _moment(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if _SECONDS.fullmatch(text) is None:
-        raise InvalidRequest(f"Invalid value: '{shown(text)}'. '{name}' must be in unix seconds.", param=name)
-    return int(text)
 
 
 def dossier(request: web.Request, found: Dossier) -> dict[str, Any]:
