@@ -32,6 +32,7 @@ from proxy import (
     Throttled,
     UnsupportedOperation,
     UpstreamError,
+    UpstreamGone,
     UpstreamJob,
     UpstreamRefused,
     VideoRequest,
@@ -212,6 +213,15 @@ class Replicate(Channel):
         found = found or earlier
         self._schemas[model] = (time.monotonic() + wait, found)
         return (found or Fields()).changed(self.options.fields.get(model, {}))
+
+    async def serves(self, model: str) -> bool | None:
+        if NAMED.fullmatch(model) is None:
+            return None
+        try:
+            await self.upstream.get(f"/v1/models/{model.partition(':')[0]}")
+        except UpstreamGone:
+            return False
+        return True
 
     async def _place(self, picture: Picture) -> str:
         """`picture` as an input: within the body, or the address of a file that Replicate keeps for a day."""

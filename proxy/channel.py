@@ -155,6 +155,11 @@ class Channel(ABC):
         await self.fetch(UpstreamJob(id=PROBE_ID))
         return None
 
+    async def serves(self, model: str) -> bool | None:
+        """Whether the upstream has `model`, by its own name, for this account, asked without cost: for an upstream that
+        `probe` has no list of. None where nothing free tells."""
+        return None
+
     async def film_url(self, source: UpstreamJob, *, good_for: float = 600.0) -> str:
         """Where the film of `source` is, for an upstream that shall fetch it: asked for anew where the address is known
         to end within `good_for` seconds, as an order may wait before it is looked there. For what starts from it, so

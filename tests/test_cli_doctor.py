@@ -33,6 +33,7 @@ from tests.simulators.fal import FalSimulator
 from tests.simulators.kling import KlingSimulator
 from tests.simulators.litellm import LiteLLMSimulator
 from tests.simulators.openai import OpenAISimulator
+from tests.simulators.replicate import ReplicateSimulator
 from tests.simulators.runway import RunwaySimulator
 
 PUPPETS = Path(__file__).parent / "engine" / "plugins"
@@ -158,6 +159,7 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
         busy = await enter(SimulatorServer(KlingSimulator(keys={SECRET})))
         busy.then(busy.error(429, "account balance not enough"), times=None)
         lite = await enter(SimulatorServer(LiteLLMSimulator(keys={SECRET})))
+        named = await enter(SimulatorServer(ReplicateSimulator(keys={SECRET})))
         secure = await asyncio.to_thread(self_signed, tmp_path)
         raw = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=secure)
         stack.callback(raw.close)
@@ -179,10 +181,11 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
             entry("onward", "openai", await enter(answering(onward))),
             entry("hangs", "openai", await enter(answering(silent))),
             {"name": "demo", "type": "demo"},
+            entry("named", "replicate", named.base_url, models=["google/veo-3.1", "google/veo-9"]),
         ]
         async with asyncio.timeout(60):
             result = await doctor("--timeout", "2", text=json.dumps({"channels": entries}), code=1)
-        paid = [sim.paid for sim in (good, wary, fal, spent, busy, lite)]
+        paid = [sim.paid for sim in (good, wary, fal, spent, busy, lite, named)]
     said = {
         name.removeprefix("channel "): line for name, line in lines_of(result).items() if name.startswith("channel ")
     }
@@ -203,6 +206,7 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
         "page": ("wrong network: what answers is a web page and no API (HTTP 404)",),
         "onward": ("wrong network: what answers sends us on to new.example.com (HTTP 308)", "base_url"),
         "hangs": ("wrong network: 127.0.0.1:", "lets us connect, but no answer came"),
+        "named": ("wrong model: ", "does not list google/veo-9 for this account; it has google/veo-3.1:"),
         "demo": ("ok needs no upstream; sora-2,",),
     }
     for name, words in expected.items():
@@ -211,10 +215,10 @@ async def test_each_channel_in_one_line(doctor: Doctor, names: None, tmp_path: P
     for words in SHOWN:
         assert words in PAGE
         assert words in result.stdout
-    assert paid == [0] * 6
+    assert paid == [0] * 7
     assert SECRET not in result.output
     assert "ok agrees with that of" in lines_of(result)["clock"]
-    assert result.stderr.strip() == "13 things are wrong."
+    assert result.stderr.strip() == "14 things are wrong."
 
 
 STUCK = """

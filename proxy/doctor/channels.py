@@ -186,10 +186,11 @@ class Patient:
             )
         missing = _missing({offer.upstream for offer in self._plan.offers.values()}, found.models)
         if missing:
-            there = ", ".join(map(_shown, sorted(found.models or ())[:LISTED]))
+            listed = ", ".join(map(_shown, sorted(found.models or ())[:LISTED]))
+            there = f"; it has {listed}" if listed else ""
             return self._bad(
                 "model",
-                f"the upstream does not list {', '.join(missing)} for this account; it has {there}: correct models, or "
+                f"the upstream does not list {', '.join(missing)} for this account{there}: correct models, or "
                 "have it allowed there",
             )
         return None

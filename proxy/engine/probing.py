@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, NamedTuple
 
 from proxy.channel import PROBE_ID, Channel
 from proxy.channels import LiveChannel
-from proxy.engine.core import plugin_fault
+from proxy.engine.core import log, plugin_fault
 from proxy.errors import AccountRefused, ApiError, Throttled, UpstreamTimeout, UpstreamUnreachable
 
 WITHIN: Final = 30.0
@@ -28,8 +28,9 @@ Verdict = Literal["answers", "refused", "unreachable", "failed"]
 class Probe(NamedTuple):
     """What came of trying a channel: it `answers`, has `refused` our credentials, is `unreachable`, or its plugin has
     `failed`. `said` is a sentence for the operator; `seconds` is how long it took; `error` is what was raised, None
-    where nothing was; `models` are those that the upstream says it serves, None where it does not say; `looked` is
-    whether it has looked at our credential, None where we have none or it could not be asked twice."""
+    where nothing was; `models` are those that the upstream says it serves, or of the entry's those that it has, None
+    where it does not say; `looked` is whether it has looked at our credential, None where we have none or it could not
+    be asked twice."""
 
     verdict: Verdict
     said: str
@@ -65,7 +66,26 @@ async def probe(live: LiveChannel, *, within: float = WITHIN) -> Probe:
     if verdict == "answers" and not isinstance(failure, Throttled):
         looked = await _looked(live.channel, failure, within=max(within - took, 1.0))
         said = said if looked is None else ANSWERS if looked else ANYBODY
+        if looked and models is None:
+            models = await _served(live, within=max(within - took, 1.0))
     return Probe(verdict, live.channel.upstream.redactor.text(said), took, failure, models, looked)
+
+
+async def _served(live: LiveChannel, *, within: float) -> frozenset[str] | None:
+    """Those of the entry's models that the upstream has, asked for one by one; None where it does not say of any."""
+    names = {offer.upstream for offer in live.offers.values()}
+    found: dict[str, bool | None] = {}
+    channel = _apart(live.channel, live.channel.headers)
+    try:
+        async with asyncio.timeout(within):
+            for name in sorted(names):
+                found[name] = await channel.serves(name)
+    except Exception as error:
+        # What was heard until then holds.
+        log.info("channel %s: its models could not be asked for: %s", live.name, type(error).__name__)
+    if not any(one is not None for one in found.values()):
+        return None
+    return frozenset(name for name in names if found.get(name) is not False)
 
 
 async def _looked(channel: Channel, answer: Exception | None, *, within: float) -> bool | None:
@@ -73,13 +93,9 @@ async def _looked(channel: Channel, answer: Exception | None, *, within: float) 
     the same to anybody."""
     if not channel.headers():
         return None
-    nobody = copy.copy(channel)
-    upstream = copy.copy(channel.upstream)
-    upstream.headers, upstream.refusal = dict, nobody.refusal
-    vars(nobody)["upstream"] = upstream
     try:
         async with asyncio.timeout(within):
-            await nobody.probe()
+            await _apart(channel, dict).probe()
     except ApiError as error:
         if isinstance(error, UpstreamUnreachable | UpstreamTimeout | Throttled):
             return None
@@ -87,6 +103,14 @@ async def _looked(channel: Channel, answer: Exception | None, *, within: float) 
     except Exception:
         return None
     return answer is not None
+
+
+def _apart(channel: Channel, headers: Callable[[], Mapping[str, str]]) -> Channel:
+    """`channel` for a further question, with these headers: nobody who listens to its answers hears of it."""
+    other, upstream = copy.copy(channel), copy.copy(channel.upstream)
+    upstream.headers, upstream.refusal = headers, channel.refusal
+    vars(other)["upstream"] = upstream
+    return other
 
 
 def _names(models: Collection[str] | None) -> frozenset[str] | None:
