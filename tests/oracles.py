@@ -33,6 +33,8 @@ SDKS: Final = {
     "COMFYUI": "--no-deps comfy-cli==1.23.0",
     "DASHSCOPE": "dashscope==2.0.2",
     "MINIMAX": "minimax-mcp==0.0.19",
+    # No provider's: docs/clients.md shows it as a client of this server.
+    "LITELLM": "litellm==1.106.2",
     # It imports what mcp 2 no longer has.
     "VIDU": "vidu-mcp==0.1.2 mcp<2",
 }
@@ -99,7 +101,7 @@ def main(arguments: list[str]) -> int:
                 environ[f"REELGATE_{name}_PYTHON"] = python
     if found := node():
         environ.update({f"REELGATE_{name}_NODE": found for name in NODES})
-    command = [sys.executable, "-m", "pytest", "tests/plugins", "-k", "sdk", *arguments]
+    command = [sys.executable, "-m", "pytest", "tests/plugins", "tests/docs", "-k", "sdk", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
 
 
