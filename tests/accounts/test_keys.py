@@ -13,33 +13,16 @@ from proxy.accounts import Authenticator, digest, ensure_admin, is_weak, mint
 from proxy.accounts import keys as account_keys
 from proxy.errors import Unauthorized
 from proxy.store import AmbiguousKey, Store
+from tests.accounts.conftest import Clock
 from tests.store.facts import state
 
 NOW = 1_800_000_000
 
 
-class Clock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self):
-        self.time = 1000.0
-
-    def __call__(self):
-        return self.time
-
-
-@pytest.fixture
-async def store(tmp_path):
-    """An open, empty store."""
-    opened = await Store.open(tmp_path / "reelgate.db")
-    yield opened
-    await opened.close()
-
-
 @pytest.fixture
 def clock():
     """A clock for the authenticator's memory."""
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -9,36 +9,18 @@ import pytest
 from proxy.accounts.logins import ACCOUNT, ADDRESS, KNOWN_FOR, PAIR, WINDOW, Logins
 from proxy.accounts.users import Users
 from proxy.errors import RateLimited
-from proxy.store import Store
+from tests.accounts.conftest import NOW
 
-NOW = 1_800_000_000.0
 SECRET = b"s" * 32
 GOOD = "correct horse"
 HOME, AWAY, EVIL = "192.0.2.1", "198.51.100.9", "203.0.113.66"
 
 
-class Clock:
-    """Unix time, which moves when it is told to."""
-
-    def __init__(self):
-        self.time = NOW
-
-    def __call__(self):
-        return self.time
-
-
 @pytest.fixture
-async def store(tmp_path):
-    """An open store with the user bob."""
-    opened = await Store.open(tmp_path / "reelgate.db")
-    await Users(opened).create("bob", GOOD)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+async def store(store):
+    """A store with the user bob."""
+    await Users(store).create("bob", GOOD)
+    return store
 
 
 @pytest.fixture

@@ -10,40 +10,16 @@ from proxy.accounts import sessions as account_sessions
 from proxy.accounts.sessions import ABSOLUTE, IDLE, MOST_OF_USER, Sessions, key_of
 from proxy.accounts.users import Users
 from proxy.errors import Unauthorized
-from proxy.store import Store
+from tests.accounts.conftest import NOW
 from tests.store.facts import state
 
-NOW = 1_800_000_000.0
 SECRET = b"s" * 32
 GOOD = "correct horse"
-
-
-class Clock:
-    """Unix time, which moves when it is told to."""
-
-    def __init__(self):
-        self.time = NOW
-
-    def __call__(self):
-        return self.time
-
-
-@pytest.fixture
-async def store(tmp_path):
-    """An open, empty store."""
-    opened = await Store.open(tmp_path / "reelgate.db")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
 def users(store):
     return Users(store)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture
